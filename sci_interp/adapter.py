@@ -1,0 +1,247 @@
+"""The adapter protocol: all that the core asks of a domain.
+
+An adapter owns a model and knows a kind of data. The core calls it with record ids and receives
+plain arrays; it never learns what a record is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+__all__ = [
+    "Adapter",
+    "Dataset",
+    "Label",
+    "ModelIdentity",
+    "Nuisances",
+    "RecordActivations",
+    "RecordAnnotations",
+    "RecordView",
+    "Replacement",
+    "TokenLoss",
+]
+
+#: Maps the activations of real tokens ``(n, width)`` to what the network shall see instead.
+Replacement = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which network produced the activations.
+
+    Attributes
+    ----------
+    name : str
+        Hub id, ``"bundled:..."`` or the folder's name.
+    digest : str
+        SHA-256 over the weights (of the weights in use: a shuffled network has another).
+    dtype : str
+        Arithmetic of the forward pass: ``"bfloat16"`` (autocast) or ``"float32"``.
+    """
+
+    name: str
+    digest: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """A known annotation.
+
+    Attributes
+    ----------
+    name : str
+        ``"HELIX"``, ``"BINDING:ATP"``, ``"low_center"``.
+    group : str
+        Labels that are assessed together share a group and its known-mask.
+    definition : str
+        What it means and where it comes from.
+    nuisance : bool
+        True for token identity, position and the like: it can explain a feature, and is not
+        reported as a finding.
+    """
+
+    name: str
+    group: str
+    definition: str
+    nuisance: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class RecordActivations:
+    """Activations of one record: per layer ``(n_tokens, width)`` float32."""
+
+    record: str
+    values: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordAnnotations:
+    """What is known of one record, in token positions local to it, half-open.
+
+    Attributes
+    ----------
+    record : str
+        The record.
+    runs : sequence of (label name, instance key, start, stop)
+        Runs with the same label and key belong to one instance (a disulfide bond has two).
+    known : sequence of (group, start, stop)
+        Where each label group was assessed; elsewhere it is unknown.
+    """
+
+    record: str
+    runs: Sequence[tuple[str, str, int, int]]
+    known: Sequence[tuple[str, int, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Nuisances:
+    """Cheap explanations as features: identity, position, climatology.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Feature names, e.g. ``"amino_acid=L"``, ``"kmer=GK"``, ``"position:first 10"``.
+    families : tuple of str
+        Baseline that each feature belongs to: ``"token identity"``, ``"position"``.
+    """
+
+    names: tuple[str, ...]
+    families: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordView:
+    """What a report draws of one record.
+
+    Attributes
+    ----------
+    title : str
+        One line that names the record.
+    symbols : tuple of str
+        One short symbol per token (a residue letter); empty for gridded records.
+    link : str
+        Where a reader finds the record; empty where there is no such place.
+    """
+
+    title: str
+    symbols: tuple[str, ...]
+    link: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenLoss:
+    """Additive loss of the network on chosen tokens: ``total`` over ``n_tokens``, in nats or the
+    adapter's own unit."""
+
+    total: float
+    n_tokens: int
+
+    def __add__(self, other: TokenLoss) -> TokenLoss:
+        return TokenLoss(self.total + other.total, self.n_tokens + other.n_tokens)
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Records opened by an adapter."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content that reaches the network, and of the blocks."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Columns ``record, block, n_tokens`` and ``stratum`` (exchange covariate)."""
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """A domain's model and data, found by the entry-point group ``sci_interp.adapters``."""
+
+    name: str
+    model: ModelIdentity
+    #: Names of the numeric coordinates of a token, e.g. ``("residue",)``.
+    coordinates: tuple[str, ...]
+    #: A layer to start with.
+    default_layer: str
+
+    def layers(self) -> Mapping[str, int]:
+        """Return the hookable layers and their widths."""
+
+    def open(self, path: Path | str | None = None, **options: Any) -> Dataset:
+        """Open data; without a path, the reference set that comes with the adapter."""
+
+    def activations(
+        self, dataset: Dataset, records: Sequence[str], layers: Sequence[str]
+    ) -> Iterator[RecordActivations]:
+        """Run the network and yield every record once, in any order.
+
+        The result may depend on which records are given together, never on earlier calls.
+        """
+
+    def token_coordinates(self, dataset: Dataset, record: str) -> Mapping[str, NDArray[np.float64]]:
+        """Return every coordinate of one record's tokens ``(n_tokens,)``."""
+
+    def labels(self, dataset: Dataset) -> Sequence[Label]:
+        """Return the labels that ``annotate`` may use, in a fixed order."""
+
+    def annotate(self, dataset: Dataset, records: Sequence[str]) -> Iterator[RecordAnnotations]:
+        """Yield what is known of every record, in the order given."""
+
+    def nuisances(self) -> Nuisances:
+        """Return the features of :meth:`nuisance_codes`."""
+
+    def nuisance_codes(
+        self, dataset: Dataset, record: str
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (token, feature) pairs, sorted by token then feature; every value is 1."""
+
+    def describe_windows(
+        self, dataset: Dataset, record: str, tokens: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Return model-free descriptors ``(n, n_numbers)`` of the input around tokens.
+
+        Their cosine similarity says how much two windows resemble each other; 0 is what chance
+        gives.
+        """
+
+    def shuffle_weights(self, seed: int) -> Adapter:
+        """Return this adapter with every weight tensor permuted within itself."""
+
+    def decoy(self, dataset: Dataset, seed: int) -> Dataset:
+        """Return records with the same ids, lengths and composition and none of the labels."""
+
+    def loss(
+        self,
+        dataset: Dataset,
+        records: Sequence[str],
+        layer: str,
+        replacement: Replacement | None,
+        *,
+        seed: int = 0,
+    ) -> TokenLoss:
+        """Return the network's own loss, with ``layer``'s output replaced where asked.
+
+        Which tokens are hidden or scored follows from ``seed`` and the record alone.
+        """
+
+    def view(self, dataset: Dataset, record: str) -> RecordView:
+        """Return what a report shows of one record."""
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """One line of ``sci-interp adapters``."""
+
+    name: str
+    distribution: str
+    target: str
+    summary: str = field(default="")

@@ -1,0 +1,195 @@
+"""The token axis that every store shares: records in a fixed order, blocks contiguous.
+
+Blocks are ordered by a hash of their id, and splits are intervals of that hash. Every split is
+therefore one contiguous token range, whatever its share, and the order never depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .errors import InputError, StoreError
+from .manifest import digest_file, write_atomically
+from .schema import (
+    BLOCK,
+    N_TOKENS,
+    RECORD,
+    RECORD_COLUMNS,
+    RECORDS_FILE,
+    SPLIT,
+    SPLITS,
+    START,
+    STOP,
+    STRATUM,
+    WEIGHT,
+    Split,
+)
+
+__all__ = ["DEFAULT_FRACTIONS", "TokenAxis", "block_position"]
+
+#: Shares of the blocks: a fifth to train on; 40 / 40 / 20 % of the rest to link on.
+DEFAULT_FRACTIONS: Mapping[Split, float] = {
+    "train": 0.20,
+    "discovery": 0.32,
+    "test": 0.32,
+    "vault": 0.16,
+}
+
+
+def block_position(block: str) -> float:
+    """Return the place of a block in [0, 1), a hash of its id."""
+    digest = hashlib.sha256(f"sci_interp/{block}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64
+
+
+@dataclass(frozen=True, eq=False)
+class TokenAxis:
+    """Records along the token axis.
+
+    Attributes
+    ----------
+    records : DataFrame
+        One row a record with the columns ``record, block, start, stop, split, weight, stratum``:
+        half-open token range, split, weight of each of its tokens (1 / records in the block),
+        and the covariate inside whose strata whole records may be exchanged (protein length).
+    """
+
+    records: pd.DataFrame
+
+    @classmethod
+    def build(
+        cls, table: pd.DataFrame, fractions: Mapping[Split, float] | None = None
+    ) -> TokenAxis:
+        """Order an adapter's records (``record, block, n_tokens``, optional ``stratum``).
+
+        Raises
+        ------
+        InputError
+            If there is no record, an id occurs twice, or a record has no token.
+        """
+        if len(table) == 0:
+            raise InputError("the dataset has no record")
+        twice = table[RECORD][table[RECORD].duplicated()]
+        if len(twice):
+            raise InputError(f"record {twice.iloc[0]!r} occurs more than once")
+        if (table[N_TOKENS] < 1).any():
+            empty = table.loc[table[N_TOKENS] < 1, RECORD].iloc[0]
+            raise InputError(f"record {empty!r} has no token")
+        place = table[BLOCK].map({block: block_position(block) for block in table[BLOCK].unique()})
+        order = np.lexsort((np.arange(len(table)), table[BLOCK], place))
+        ordered = table.iloc[order].reset_index(drop=True)
+        place = place.iloc[order].to_numpy()
+        stop = ordered[N_TOKENS].to_numpy(np.int64).cumsum()
+        n_in_block = ordered.groupby(BLOCK)[RECORD].transform("size").to_numpy(np.float64)
+        stratum = ordered[STRATUM] if STRATUM in ordered else ordered[N_TOKENS]
+        records = pd.DataFrame(
+            {
+                RECORD: ordered[RECORD].astype(str),
+                BLOCK: ordered[BLOCK].astype(str),
+                START: stop - ordered[N_TOKENS].to_numpy(np.int64),
+                STOP: stop,
+                SPLIT: assign_splits(place, fractions or DEFAULT_FRACTIONS),
+                WEIGHT: 1.0 / n_in_block,
+                STRATUM: stratum.to_numpy(np.float64),
+            }
+        )
+        return cls(records)
+
+    @classmethod
+    def read(cls, folder: Path) -> TokenAxis:
+        """Read ``records.parquet`` of an artefact."""
+        path = folder / RECORDS_FILE
+        try:
+            records = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from None
+        if tuple(records.columns) != RECORD_COLUMNS:
+            raise StoreError(f"{path} has the columns {list(records.columns)}")
+        return cls(records)
+
+    def write(self, folder: Path) -> None:
+        """Write ``records.parquet`` into an artefact."""
+        write_atomically(folder / RECORDS_FILE, self._parquet)
+
+    @cached_property
+    def _parquet(self) -> bytes:
+        data: bytes = self.records.to_parquet(index=False, compression="zstd")
+        return data
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of record ids, blocks and ranges; stores of different axes do not mix."""
+        columns = self.records[[RECORD, BLOCK, START, STOP]]
+        text = columns.to_csv(index=False, header=False, lineterminator="\n")
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens."""
+        return int(self.records[STOP].iloc[-1])
+
+    @property
+    def n_records(self) -> int:
+        """Number of records."""
+        return len(self.records)
+
+    @cached_property
+    def record_starts(self) -> NDArray[np.int64]:
+        """First token of every record, and the number of tokens: ``(n_records + 1,)``."""
+        return np.append(self.records[START].to_numpy(np.int64), self.n_tokens)
+
+    @cached_property
+    def block_starts(self) -> NDArray[np.int64]:
+        """First record of every block, and the number of records: ``(n_blocks + 1,)``."""
+        block = self.records[BLOCK].to_numpy()
+        first = np.flatnonzero(np.append(True, block[1:] != block[:-1]))
+        return np.append(first, self.n_records)
+
+    def record_range(self, splits: Sequence[Split]) -> tuple[int, int]:
+        """Return the half-open range of records of neighbouring splits."""
+        chosen = np.flatnonzero(self.records[SPLIT].isin(list(splits)))
+        if len(chosen) == 0:
+            return 0, 0
+        first, last = int(chosen[0]), int(chosen[-1]) + 1
+        if last - first != len(chosen):
+            raise InputError(f"the splits {', '.join(splits)} are not neighbours", allowed=" < ".join(SPLITS))
+        return first, last
+
+    def token_range(self, splits: Sequence[Split]) -> tuple[int, int]:
+        """Return the half-open token range of neighbouring splits."""
+        first, last = self.record_range(splits)
+        return int(self.record_starts[first]), int(self.record_starts[last])
+
+    def require_same(self, other: TokenAxis, what: str, than: str) -> None:
+        """Refuse to combine artefacts whose token axes differ."""
+        if self.digest != other.digest:
+            raise StoreError(
+                f"{what} and {than} were made from different records",
+                todo="Make both from the same dataset",
+            )
+
+
+def assign_splits(place: NDArray[np.float64], fractions: Mapping[Split, float]) -> list[Split]:
+    """Return the split of every block position: consecutive intervals of [0, 1).
+
+    Raises
+    ------
+    InputError
+        If the shares are negative, do not add up to 1, or name no known split.
+    """
+    shares = [float(fractions.get(split, 0.0)) for split in SPLITS]
+    if set(fractions) - set(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+        raise InputError(
+            f"the split shares {dict(fractions)} are not usable",
+            allowed=f"shares of {', '.join(SPLITS)} that add up to 1",
+        )
+    edges = np.cumsum(shares)[:-1]
+    return [SPLITS[index] for index in np.searchsorted(edges, place, side="right")]

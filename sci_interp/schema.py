@@ -1,0 +1,57 @@
+"""Every dim, column and file name, once."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias
+
+TOKEN: Final = "token"
+CHANNEL: Final = "channel"
+FEATURE: Final = "feature"
+LABEL: Final = "label"
+RECORD: Final = "record"
+BLOCK: Final = "block"
+INSTANCE: Final = "instance"
+GROUP: Final = "group"
+SPLIT: Final = "split"
+START: Final = "start"
+STOP: Final = "stop"
+WEIGHT: Final = "weight"
+STRATUM: Final = "stratum"
+N_TOKENS: Final = "n_tokens"
+
+Split: TypeAlias = Literal["train", "discovery", "test", "vault"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "discovery", "test", "vault")
+
+#: Columns of ``records.parquet``: half-open token ranges on the common axis.
+RECORD_COLUMNS: Final = (RECORD, BLOCK, START, STOP, SPLIT, WEIGHT, STRATUM)
+#: Columns of ``labels.parquet``. A nuisance label explains a feature but is no finding.
+LABEL_COLUMNS: Final = (LABEL, GROUP, "nuisance", "definition")
+#: Columns of ``runs.parquet``: half-open token ranges; an instance may have several runs.
+RUN_COLUMNS: Final = (LABEL, INSTANCE, START, STOP)
+#: Columns of ``known.parquet``: token ranges in which a label group was assessed.
+KNOWN_COLUMNS: Final = (GROUP, START, STOP)
+
+RECORDS_FILE: Final = "records.parquet"
+MANIFEST_FILE: Final = "manifest.json"
+REQUEST_FILE: Final = "request.json"
+JOURNAL_FILE: Final = "journal.jsonl"
+
+SHARD_TOKENS: Final = 65_536
+CHUNK_TOKENS: Final = 1_024
+MAX_SHARD_BYTES: Final = 128 * 2**20
+
+#: Quantised codes: level q in 1..255 stands for ``scale * 2 ** ((q - 255) / LEVELS_PER_OCTAVE)``.
+MAX_LEVEL: Final = 255
+LEVELS_PER_OCTAVE: Final = 32
+
+#: Thresholds of the counting kernel: lowest level of each bin (1 = any activity).
+BIN_FLOORS: Final = (1, 64, 96, 112, 128, 144, 160, 176, 192, 208, 216, 224, 232, 240, 248, 255)
+
+LinkClass: TypeAlias = Literal["site", "record", "positional", "none", "not identifiable"]
+LINK_CLASSES: Final[tuple[LinkClass, ...]] = (
+    "site",
+    "record",
+    "positional",
+    "none",
+    "not identifiable",
+)
