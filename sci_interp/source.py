@@ -1,0 +1,92 @@
+"""Where activations come from: a store, a live network, or arrays in memory, all read alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .axis import TokenAxis
+from .errors import InputError
+
+__all__ = ["ActivationSource", "ArraySource"]
+
+
+@runtime_checkable
+class ActivationSource(Protocol):
+    """Activations of one layer along a token axis."""
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+
+    @property
+    def layer(self) -> str:
+        """Name of the hooked layer."""
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the activations: of the store, or of model, data and layer."""
+
+    @property
+    def model(self) -> Mapping[str, str]:
+        """``name``, ``digest`` and ``dtype`` of the network."""
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the activations ``(stop - start, width)`` of a token range."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """Activations that are already in memory.
+
+    Attributes
+    ----------
+    axis : TokenAxis
+        The records.
+    values : (n_tokens, width) float32
+        The activations.
+    layer : str
+        Name of the layer they come from.
+    """
+
+    axis: TokenAxis
+    values: NDArray[np.float32]
+    layer: str = "array"
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or len(self.values) != self.axis.n_tokens:
+            raise InputError(
+                f"the activations have the shape {self.values.shape}",
+                allowed=f"({self.axis.n_tokens}, width): a row for every token of the axis",
+            )
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return int(self.values.shape[1])
+
+    @property
+    def model(self) -> Mapping[str, str]:
+        """Arrays name no network."""
+        return {"name": "array", "digest": self.digest, "dtype": str(self.values.dtype)}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the values and of the axis."""
+        state = hashlib.sha256(np.ascontiguousarray(self.values).tobytes())
+        state.update(self.axis.digest.encode())
+        return state.hexdigest()
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the activations ``(stop - start, width)`` of a token range."""
+        return np.asarray(self.values[start:stop], dtype=np.float32)
