@@ -160,7 +160,9 @@ class TokenAxis:
             return 0, 0
         first, last = int(chosen[0]), int(chosen[-1]) + 1
         if last - first != len(chosen):
-            raise InputError(f"the splits {', '.join(splits)} are not neighbours", allowed=" < ".join(SPLITS))
+            raise InputError(
+                f"the splits {', '.join(splits)} are not neighbours", allowed=" < ".join(SPLITS)
+            )
         return first, last
 
     def token_range(self, splits: Sequence[Split]) -> tuple[int, int]:

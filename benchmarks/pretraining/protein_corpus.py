@@ -29,7 +29,9 @@ class Corpus:
         """Return the (start, stop) of every crop of one epoch in random order."""
         rng = np.random.default_rng((seed, epoch))
         lengths = self.stops - self.starts
-        which = np.repeat(np.arange(len(lengths)), np.maximum(1, np.rint(lengths / CROP)).astype(int))
+        which = np.repeat(
+            np.arange(len(lengths)), np.maximum(1, np.rint(lengths / CROP)).astype(int)
+        )
         room = np.maximum(lengths[which] - CROP, 0)
         begin = self.starts[which] + (rng.random(len(which)) * (room + 1)).astype(np.int64)
         end = np.minimum(begin + CROP, self.stops[which])
@@ -65,7 +67,9 @@ def read_corpus(path: Path, cache: Path, held_out: float = 0.005) -> tuple[Corpu
     return train, valid
 
 
-def mask_tokens(tokens: Tensor, rate: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def mask_tokens(
+    tokens: Tensor, rate: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Hide residues as in BERT: 80 % ``<mask>``, 10 % another amino acid, 10 % unchanged.
 
     Returns

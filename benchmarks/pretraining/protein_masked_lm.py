@@ -1,6 +1,6 @@
 """Train the bundled protein language model: corpus.fasta.gz -> model.safetensors + config.json.
 
-    python benchmarks/pretraining/protein_masked_lm.py CORPUS.fasta.gz OUT --steps 30000
+    python benchmarks/pretraining/protein_masked_lm.py CORPUS.fasta.gz OUT
 
 Resumable: run the same command again after an interruption. The learning rate is held and then
 decays linearly to zero over the last ``--decay`` steps, so a longer ``--steps`` continues a run.
@@ -32,7 +32,9 @@ def learning_rate_factor(step: int, steps: int, decay: int) -> float:
 
 def make_optimizers(model: ByteNet, rate: float) -> list[torch.optim.Optimizer]:
     """Return Muon for the blocks' matrices and AdamW for everything else."""
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith("blocks")]
+    matrices = [
+        p for name, p in model.named_parameters() if p.ndim == 2 and name.startswith("blocks")
+    ]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
@@ -61,13 +63,16 @@ def validate(model: nn.Module, corpus: Corpus, batch: int) -> float:
     return math.exp(torch.cat(parts).double().mean().item())
 
 
-def save_checkpoint(out: Path, model: ByteNet, optimizers: list[torch.optim.Optimizer], step: int) -> None:
+def save_checkpoint(
+    out: Path, model: ByteNet, optimizers: list[torch.optim.Optimizer], step: int
+) -> None:
     """Write weights, sizes and optimiser state, each whole or not at all."""
     weights = out / "model.tmp.safetensors"
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
     weights.rename(out / "model.safetensors")
     (out / "config.json").write_text(
-        json.dumps({"model_type": "bytenet", **model.config.to_dict(), "steps": step}, indent=1) + "\n"
+        json.dumps({"model_type": "bytenet", **model.config.to_dict(), "steps": step}, indent=1)
+        + "\n"
     )
     state = {"step": step, "model": model.state_dict(), "opt": [o.state_dict() for o in optimizers]}
     torch.save(state, out / "state.tmp")
@@ -80,7 +85,9 @@ def train(args: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     corpus, held_out = read_corpus(args.corpus, out / "corpus.npz")
     torch.manual_seed(args.seed)
-    model = ByteNet(ByteNetConfig(width=args.width, bottleneck=args.bottleneck, n_blocks=args.blocks))
+    model = ByteNet(
+        ByteNetConfig(width=args.width, bottleneck=args.bottleneck, n_blocks=args.blocks)
+    )
     optimizers = make_optimizers(model, args.rate)
     step = 0
     if (out / "state.pt").exists():
@@ -114,13 +121,18 @@ def train(args: argparse.Namespace) -> None:
         n_tokens += tokens.numel()
         if step % 50 == 0:
             pace = n_tokens / (time.time() - clock)
-            print(f"step {step}/{args.steps} loss {running / 50:.4f} rate x{factor:.2f} {pace:,.0f} tokens/s", flush=True)
+            print(
+                f"step {step}/{args.steps} loss {running / 50:.4f} rate x{factor:.2f} {pace:,.0f} tokens/s",
+                flush=True,
+            )
             recent, running, n_tokens, clock = running / 50, 0.0, 0, time.time()
         if step % 500 == 0 or step == args.steps:
             perplexity = validate(compiled, held_out, args.batch)
             save_checkpoint(out, model, optimizers, step)
             with (out / "loss_curve.csv").open("a", newline="") as handle:
-                csv.writer(handle).writerow([step, step * args.batch * 256, f"{recent:.4f}", f"{perplexity:.4f}"])
+                csv.writer(handle).writerow(
+                    [step, step * args.batch * 256, f"{recent:.4f}", f"{perplexity:.4f}"]
+                )
             print(f"step {step} validation perplexity at <mask> {perplexity:.3f}", flush=True)
             clock = time.time()
 
@@ -130,9 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--decay", type=int, default=1_500)
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--steps", type=int, default=6_000)
+    parser.add_argument("--decay", type=int, default=1_200)
+    parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--bottleneck", type=int, default=192)
