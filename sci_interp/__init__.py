@@ -1,0 +1,47 @@
+"""Find what scientific foundation models know. ``__init__.pyi`` is the whole public API.
+
+Names are imported when they are first used: ``import sci_interp`` loads nothing heavy.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ActivationStore": "tokens",
+    "AnnotationStore": "annotations",
+    "EnrichmentResult": "enrichment",
+    "FeatureStore": "features",
+    "SciInterpError": "errors",
+    "SparseAutoencoder": "sae",
+    "adapters": "registry",
+    "annotate": "annotations",
+    "encode": "features",
+    "encode_nuisances": "features",
+    "enrich": "enrichment",
+    "extract": "activations",
+    "fidelity": "sae",
+    "load_adapter": "registry",
+    "load_sae": "sae",
+    "run": "pipeline",
+    "show": "inspection",
+    "stream": "activations",
+    "surface": "candidates",
+    "train": "sae",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - the table above is the list
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
