@@ -141,8 +141,15 @@ class RecordView:
 
 @dataclass(frozen=True, eq=False)
 class TokenLoss:
-    """Additive loss of the network on chosen tokens: ``total`` over ``n_tokens``, in nats or the
-    adapter's own unit."""
+    """Additive loss of the network on chosen tokens.
+
+    Attributes
+    ----------
+    total : float
+        Sum over the scored tokens, in nats or in the adapter's own unit.
+    n_tokens : int
+        Number of scored tokens.
+    """
 
     total: float
     n_tokens: int

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .errors import InputError, StoreError
-from .manifest import digest_file, write_atomically
+from .manifest import write_atomically
 from .schema import (
     BLOCK,
     N_TOKENS,

@@ -95,7 +95,8 @@ def quantise(
         raise NotFiniteError("feature activations hold NaN or infinity")
     ratio = value / np.maximum(scale[feature], np.finfo(np.float32).tiny)
     level = np.rint(LEVELS_PER_OCTAVE * np.log2(np.maximum(ratio, 1e-30))) + MAX_LEVEL
-    return np.clip(level, 1, MAX_LEVEL).astype(np.uint8)
+    clipped: NDArray[np.uint8] = np.clip(level, 1, MAX_LEVEL).astype(np.uint8)
+    return clipped
 
 
 def dequantise(
@@ -103,4 +104,5 @@ def dequantise(
 ) -> NDArray[np.float32]:
     """Return the values that levels stand for."""
     ratio = np.exp2((level.astype(np.float32) - MAX_LEVEL) / LEVELS_PER_OCTAVE)
-    return (ratio * scale[feature]).astype(np.float32)
+    values: NDArray[np.float32] = (ratio * scale[feature]).astype(np.float32)
+    return values
