@@ -1,0 +1,346 @@
+"""annotate: Adapter x Dataset -> AnnotationStore.
+
+An annotation store holds, on the common token axis::
+
+    records.parquet    the axis
+    labels.parquet     name, group, nuisance, definition of every label
+    runs.parquet       label, instance, start, stop: ordered by start
+    known.parquet      group, start, stop: where a label group was assessed, ordered by start
+
+A token that is positive for a label is known for the label's group, whether the adapter says so or
+not. Ranges are half-open, and none crosses a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .adapter import Adapter, Dataset, Label, RecordAnnotations
+from .axis import DEFAULT_FRACTIONS, TokenAxis
+from .errors import InputError, UnknownNameError
+from .manifest import Manifest, begin_artefact, finish_artefact, read_manifest, write_atomically
+from .ranges import RangeReader, RangeWriter, merge_ranges
+from .schema import (
+    GROUP,
+    INSTANCE,
+    KNOWN_COLUMNS,
+    LABEL,
+    LABEL_COLUMNS,
+    RECORD,
+    RECORDS_FILE,
+    RUN_COLUMNS,
+    START,
+    STOP,
+    Split,
+)
+from .shards import verify_file
+
+__all__ = ["AnnotationSlice", "AnnotationStore", "annotate"]
+
+LABELS_FILE = "labels.parquet"
+RUNS_FILE = "runs.parquet"
+KNOWN_FILE = "known.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationSlice:
+    """What is known of a token range, in global token positions.
+
+    Attributes
+    ----------
+    label : (n_runs,) int32
+        Label of every run that begins in the range. Runs are whole, and sorted by label, then
+        start.
+    instance : (n_runs,) int64
+        Instance of every run; no two labels share an instance.
+    start, stop : (n_runs,) int64
+        Tokens of every run. Runs of different instances of a label may overlap: the label's
+        positive tokens are their union (:meth:`union`).
+    known_group : (n_known,) int32
+        Group of every known range, clipped to the token range; sorted by group, then start.
+    known_start, known_stop : (n_known,) int64
+        Tokens of every known range; those of a group are disjoint.
+    """
+
+    label: NDArray[np.int32]
+    instance: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    known_group: NDArray[np.int32]
+    known_start: NDArray[np.int64]
+    known_stop: NDArray[np.int64]
+
+    def union(self) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+        """Return ``label, start, stop`` of the disjoint ranges that hold each label's tokens."""
+        label, start, stop = merge_ranges(self.label, self.start, self.stop)
+        return label.astype(np.int32), start, stop
+
+
+class AnnotationStore:
+    """Label instances and known-masks of every record.
+
+    Attributes
+    ----------
+    path : Path
+        The artefact's folder.
+    manifest : Manifest
+        Its provenance.
+    axis : TokenAxis
+        The records.
+    labels : tuple of Label
+        The labels; a run names one by its index.
+    groups : tuple of str
+        The label groups, in the order in which the labels name them.
+    group_of_label : (n_labels,) int64
+        Group of every label.
+    """
+
+    def __init__(
+        self, path: Path, *, manifest: Manifest, axis: TokenAxis, labels: Sequence[Label]
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.axis = axis
+        self.labels = tuple(labels)
+        self.groups = _groups(self.labels)
+        place = {group: index for index, group in enumerate(self.groups)}
+        self.group_of_label = np.array([place[label.group] for label in labels], np.int64)
+        self._runs = RangeReader(path / RUNS_FILE, RUN_COLUMNS)
+        self._known = RangeReader(path / KNOWN_FILE, KNOWN_COLUMNS)
+
+    @classmethod
+    def open(cls, path: Path | str) -> AnnotationStore:
+        """Open a finished store; its files are checked against their digests.
+
+        Raises
+        ------
+        StoreError
+            If the folder is no annotation store, is unfinished, or one of its files is damaged.
+        """
+        path = Path(path)
+        manifest = read_manifest(path, "annotations")
+        for name in (RECORDS_FILE, LABELS_FILE, RUNS_FILE, KNOWN_FILE):
+            verify_file(path, name, manifest.files)
+        table = pd.read_parquet(path / LABELS_FILE)
+        labels = [
+            Label(str(name), str(group), str(definition), bool(nuisance))
+            for name, group, nuisance, definition in table[list(LABEL_COLUMNS)].to_numpy()
+        ]
+        return cls(path, manifest=manifest, axis=TokenAxis.read(path), labels=labels)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the annotations."""
+        return self.manifest.digest
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return self._runs.n_rows
+
+    def read(self, start: int, stop: int) -> AnnotationSlice:
+        """Return the runs that begin in a token range, and the known ranges clipped to it.
+
+        Take ranges that begin and end with records: a run that begins before the range is not
+        returned, and one that begins in it is returned whole.
+        """
+        if not 0 <= start <= stop <= self.axis.n_tokens:
+            raise InputError(
+                f"the token range {start}:{stop} is not in {self.path}",
+                allowed=f"0 <= start <= stop <= {self.axis.n_tokens}",
+            )
+        runs = self._runs.read(start, stop)
+        order = np.lexsort((runs[INSTANCE], runs[STOP], runs[START], runs[LABEL]))
+        # Known ranges end with their record, so those that reach in begin in the record at start.
+        starts = self.axis.record_starts
+        before = int(starts[max(int(np.searchsorted(starts, start, side="right")) - 1, 0)])
+        known = self._known.read(before, stop)
+        reaches = np.flatnonzero(known[STOP] > start)
+        reaches = reaches[np.lexsort((known[START][reaches], known[GROUP][reaches]))]
+        return AnnotationSlice(
+            label=runs[LABEL][order].astype(np.int32),
+            instance=runs[INSTANCE][order],
+            start=runs[START][order],
+            stop=runs[STOP][order],
+            known_group=known[GROUP][reaches].astype(np.int32),
+            known_start=np.maximum(known[START][reaches], start),
+            known_stop=np.minimum(known[STOP][reaches], stop),
+        )
+
+
+def annotate(
+    adapter: Adapter,
+    dataset: Dataset,
+    *,
+    out: Path | str,
+    fractions: Mapping[Split, float] | None = None,
+) -> AnnotationStore:
+    """Store what an adapter knows of every record.
+
+    Records are streamed; the same adapter and dataset give the same bytes. Runs of one instance
+    that overlap or touch are joined, runs of different instances are kept apart.
+
+    Parameters
+    ----------
+    adapter, dataset
+        Whose annotations are stored.
+    out
+        Folder of the artefact.
+    fractions
+        Shares of the splits, as given to ``extract``.
+
+    Raises
+    ------
+    InputError
+        If a run or a known range leaves its record, or the adapter yields other records than
+        those asked for.
+    UnknownNameError
+        If a run names no label of the adapter, or a known range no group.
+    """
+    out = Path(out)
+    labels = tuple(adapter.labels(dataset))
+    _require_labels(labels)
+    fractions = dict(fractions or DEFAULT_FRACTIONS)
+    axis = TokenAxis.build(dataset.table, fractions)
+    inputs = {"dataset": dataset.digest}
+    # What reaches the network may stay while its annotations change; a dataset that can tell does.
+    if found := getattr(dataset, "annotation_digest", None):
+        inputs["annotations"] = str(found)
+    settings = {
+        "adapter": adapter.name,
+        "axis": axis.digest,
+        "fractions": fractions,
+        "labels": [[label.name, label.group, label.nuisance] for label in labels],
+    }
+    if begin_artefact(out, "annotations", inputs=inputs, settings=settings):
+        return AnnotationStore.open(out)
+    axis.write(out)
+    write_atomically(out / LABELS_FILE, _label_table(labels))
+    _write_ranges(adapter, dataset, out, axis, labels)
+    finish_artefact(out)
+    return AnnotationStore.open(out)
+
+
+def _write_ranges(
+    adapter: Adapter, dataset: Dataset, out: Path, axis: TokenAxis, labels: Sequence[Label]
+) -> None:
+    records = axis.records[RECORD].tolist()
+    reader = _RecordReader(labels)
+    found = iter(adapter.annotate(dataset, records))
+    with (
+        RangeWriter(out / RUNS_FILE, RUN_COLUMNS) as runs,
+        RangeWriter(out / KNOWN_FILE, KNOWN_COLUMNS) as known,
+    ):
+        for index, record in enumerate(records):
+            annotations = next(found, None)
+            if annotations is None or annotations.record != record:
+                got = "nothing" if annotations is None else repr(annotations.record)
+                raise InputError(
+                    f"the adapter yielded {got} in place of the annotations of record {record!r}",
+                    allowed="every record once, in the order asked for",
+                )
+            first, last = axis.record_starts[index : index + 2].tolist()
+            reader.read(annotations, first, last - first, runs=runs, known=known)
+    extra = next(found, None)
+    if extra is not None:
+        raise InputError(
+            f"the adapter yielded annotations of {extra.record!r} beyond the last record"
+        )
+
+
+class _RecordReader:
+    """Validates the annotations of one record after the other and numbers the instances."""
+
+    def __init__(self, labels: Sequence[Label]) -> None:
+        self._labels = {label.name: index for index, label in enumerate(labels)}
+        self._groups = {group: index for index, group in enumerate(_groups(labels))}
+        self._group_of_label = np.array([self._groups[label.group] for label in labels], np.int64)
+        self._n_instances = 0
+
+    def read(
+        self,
+        annotations: RecordAnnotations,
+        first: int,
+        n_tokens: int,
+        *,
+        runs: RangeWriter,
+        known: RangeWriter,
+    ) -> None:
+        """Append the ranges of a record whose tokens begin at ``first``."""
+        record = annotations.record
+        places: dict[tuple[str, str], int] = {}
+        for name, key, begin, end in annotations.runs:
+            if name not in self._labels:
+                raise UnknownNameError("label", name, self._labels)
+            _require_inside(record, f"a run of {name!r}", begin, end, n_tokens)
+            places.setdefault((name, key), len(places))
+        for name, begin, end in annotations.known:
+            if name not in self._groups:
+                raise UnknownNameError("label group", name, self._groups)
+            _require_inside(record, f"a known range of {name!r}", begin, end, n_tokens)
+        instance, start, stop = merge_ranges(
+            np.array([places[name, key] for name, key, _, _ in annotations.runs], np.int64),
+            np.array([begin for _, _, begin, _ in annotations.runs], np.int64),
+            np.array([end for _, _, _, end in annotations.runs], np.int64),
+        )
+        label = np.array([self._labels[name] for name, _ in places], np.int64)[instance]
+        self._append_runs(runs, label, instance, first + start, first + stop)
+        assessed = np.array([self._groups[name] for name, _, _ in annotations.known], np.int64)
+        group, start, stop = merge_ranges(
+            np.append(self._group_of_label[label], assessed),
+            np.append(start, np.array([begin for _, begin, _ in annotations.known], np.int64)),
+            np.append(stop, np.array([end for _, _, end in annotations.known], np.int64)),
+        )
+        order = np.lexsort((group, start))
+        known.append(group[order], first + start[order], first + stop[order])
+
+    def _append_runs(
+        self,
+        runs: RangeWriter,
+        label: NDArray[np.int64],
+        instance: NDArray[np.int64],
+        start: NDArray[np.int64],
+        stop: NDArray[np.int64],
+    ) -> None:
+        # Instances are numbered by their first run, whatever order the adapter lists them in.
+        order = np.lexsort((instance, stop, label, start))
+        label, instance, start, stop = label[order], instance[order], start[order], stop[order]
+        _, at, inverse = np.unique(instance, return_index=True, return_inverse=True)
+        number = np.empty(len(at), np.int64)
+        number[np.argsort(at)] = np.arange(len(at))
+        runs.append(label, self._n_instances + number[inverse], start, stop)
+        self._n_instances += len(at)
+
+
+def _require_inside(record: str, what: str, start: int, stop: int, n_tokens: int) -> None:
+    if not 0 <= start < stop <= n_tokens:
+        raise InputError(
+            f"{what} in record {record!r} covers the tokens {start}:{stop}",
+            allowed=f"0 <= start < stop <= {n_tokens}, the record's length",
+        )
+
+
+def _require_labels(labels: Sequence[Label]) -> None:
+    if not labels:
+        raise InputError("the adapter has no label for this dataset")
+    names = [label.name for label in labels]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"the adapter lists the label {name!r} more than once")
+
+
+def _groups(labels: Sequence[Label]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(label.group for label in labels))
+
+
+def _label_table(labels: Sequence[Label]) -> bytes:
+    rows = [(label.name, label.group, label.nuisance, label.definition) for label in labels]
+    table = pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
+    data: bytes = table.to_parquet(index=False, compression="zstd")
+    return data

@@ -1,0 +1,300 @@
+"""Feature stores: sparse 8-bit codes on the common token axis.
+
+The folder of a store holds::
+
+    records.parquet             the axis
+    features.json               number of features, their names and families, tokens per shard
+    scale.safetensors           largest activation of every feature
+    codes.zarr/000000/          a Zarr group per token shard: indptr, feature, value
+    journal.jsonl               a line per finished shard
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import shards
+from .axis import TokenAxis
+from .codes import Codes, feature_dtype
+from .errors import InputError, NotFiniteError
+from .journal import Journal
+from .manifest import (
+    Manifest,
+    begin_artefact,
+    digest_json,
+    finish_artefact,
+    read_manifest,
+    write_atomically,
+)
+from .schema import CHUNK_TOKENS, JOURNAL_FILE, RECORDS_FILE, SHARD_TOKENS
+
+__all__ = ["FeatureLayout", "FeatureStore", "require_valid", "shard_tokens", "write_store"]
+
+FEATURES_FILE = "features.json"
+SCALE_FILE = "scale.safetensors"
+CODES_FOLDER = "codes.zarr"
+
+#: Entries that a shard may hold; encoders with many active features get shorter shards.
+SHARD_ENTRIES = 2**24
+
+
+class FeatureStore:
+    """Sparse feature codes of every token.
+
+    Attributes
+    ----------
+    path : Path
+        The artefact's folder.
+    manifest : Manifest
+        Its provenance.
+    axis : TokenAxis
+        The records.
+    names : tuple of str
+        Name of every feature, or empty.
+    families : tuple of str
+        Baseline that every feature belongs to, or empty.
+    scale : (n_features,) float32
+        Activation that level 255 stands for.
+    """
+
+    def __init__(
+        self, path: Path, *, manifest: Manifest, axis: TokenAxis, scale: NDArray[np.float32]
+    ) -> None:
+        described = json.loads((path / FEATURES_FILE).read_text(encoding="utf-8"))
+        self.path = path
+        self.manifest = manifest
+        self.axis = axis
+        self.scale = scale
+        self.names: tuple[str, ...] = tuple(described["names"])
+        self.families: tuple[str, ...] = tuple(described["families"])
+        self._shards = list(_shard_ranges(axis.n_tokens, described["shard_tokens"]))
+        self._cache: OrderedDict[int, Codes] = OrderedDict()
+
+    @classmethod
+    def open(cls, path: Path | str) -> FeatureStore:
+        """Open a finished store.
+
+        Raises
+        ------
+        StoreError
+            If the folder is no feature store, is unfinished, or one of its files is damaged.
+        """
+        path = Path(path)
+        manifest = read_manifest(path, "features")
+        for name in (FEATURES_FILE, SCALE_FILE, RECORDS_FILE):
+            shards.verify_file(path, name, manifest.files)
+        from safetensors.numpy import load_file
+
+        scale = load_file(path / SCALE_FILE)["scale"]
+        return cls(path, manifest=manifest, axis=TokenAxis.read(path), scale=scale)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.scale)
+
+    @property
+    def digest(self) -> str:
+        """Identity of the codes."""
+        return self.manifest.digest
+
+    def shards(self) -> Iterator[tuple[int, int]]:
+        """Yield the half-open token range of every shard; reading along them is fastest."""
+        yield from self._shards
+
+    def read(self, start: int, stop: int) -> Codes:
+        """Return the codes of a token range; ``value`` holds uint8 levels.
+
+        Raises
+        ------
+        StoreError
+            If a shard in the range is damaged; it is checked when first read.
+        """
+        if not 0 <= start <= stop <= self.axis.n_tokens:
+            raise InputError(
+                f"the token range {start}:{stop} is not in {self.path}",
+                allowed=f"0 <= start <= stop <= {self.axis.n_tokens}",
+            )
+        parts = [
+            self._shard(index).rows(max(start, first) - first, min(stop, last) - first)
+            for index, (first, last) in enumerate(self._shards)
+            if first < stop and start < last
+        ]
+        return Codes.concatenate(parts) if parts else _no_rows(self.n_features)
+
+    def _shard(self, index: int) -> Codes:
+        if index not in self._cache:
+            name = _shard_name(index)
+            shards.verify_folder(self.path, name, self.manifest.files)
+            arrays = shards.read_group(self.path / name, ("indptr", "feature", "value"))
+            self._cache[index] = Codes(arrays["indptr"], arrays["feature"], arrays["value"])
+            while len(self._cache) > 2:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(index)
+        return self._cache[index]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureLayout:
+    """What a store holds beside its codes.
+
+    Attributes
+    ----------
+    axis : TokenAxis
+        The records.
+    names, families : tuple of str
+        One for every feature, or empty.
+    scale : (n_features,) float32
+        Activation that level 255 stands for.
+    shard_tokens : int
+        Tokens per shard.
+    """
+
+    axis: TokenAxis
+    names: tuple[str, ...]
+    families: tuple[str, ...]
+    scale: NDArray[np.float32]
+    shard_tokens: int
+
+    def __post_init__(self) -> None:
+        for kind, given in (("names", self.names), ("families", self.families)):
+            if len(given) not in (0, self.n_features):
+                raise InputError(
+                    f"{len(given)} {kind} were given for {self.n_features} features",
+                    allowed="one for every feature, or none",
+                )
+        if not np.isfinite(self.scale).all() or (self.scale < 0).any():
+            raise NotFiniteError(
+                "the scale of the features holds NaN, infinity or a negative number"
+            )
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.scale)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the contents of ``features.json``."""
+        return {
+            "n_features": self.n_features,
+            "names": list(self.names),
+            "families": list(self.families),
+            "shard_tokens": self.shard_tokens,
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write everything but the codes."""
+        from safetensors.numpy import save
+
+        self.axis.write(folder)
+        text = json.dumps(self.describe(), indent=1, sort_keys=True) + "\n"
+        write_atomically(folder / FEATURES_FILE, text)
+        write_atomically(folder / SCALE_FILE, save({"scale": self.scale}))
+
+
+def write_store(
+    out: Path,
+    layout: FeatureLayout,
+    read_codes: Callable[[int, int], Codes],
+    *,
+    inputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    progress: bool,
+) -> FeatureStore:
+    """Write a store shard by shard; shards that an interrupted run committed are kept.
+
+    Parameters
+    ----------
+    out
+        Folder of the artefact.
+    layout
+        What it holds beside the codes.
+    read_codes
+        Returns the quantised codes of a token range.
+    inputs, settings
+        What the codes follow from.
+    progress
+        Show a progress bar.
+    """
+    settings = {
+        **settings,
+        "axis": layout.axis.digest,
+        "layout": digest_json([layout.describe(), layout.scale.tolist()]),
+        "n_features": layout.n_features,
+    }
+    if begin_artefact(out, "features", inputs=inputs, settings=settings):
+        return FeatureStore.open(out)
+    layout.write(out)
+    journal = Journal(out / JOURNAL_FILE)
+    ranges = list(_shard_ranges(layout.axis.n_tokens, layout.shard_tokens))
+    for index, (start, stop) in enumerate(_shown(ranges, progress)):
+        if index in journal.entries:
+            continue
+        codes = read_codes(start, stop)
+        require_valid(codes, stop - start, layout.n_features)
+        arrays = {"indptr": codes.indptr, "feature": codes.feature, "value": codes.value}
+        digests = shards.write_group(out, _shard_name(index), arrays)
+        journal.commit(index, digests, {"n_tokens": stop - start, "n_entries": len(codes.feature)})
+    digests = {}
+    for index in range(len(ranges)):
+        digests.update(journal.entries[index].files)
+    finish_artefact(out, files=digests)
+    return FeatureStore.open(out)
+
+
+def shard_tokens(n_active: int) -> int:
+    """Return the tokens per shard for codes with at most ``n_active`` features per token."""
+    tokens = SHARD_TOKENS
+    while tokens > CHUNK_TOKENS and tokens * n_active > SHARD_ENTRIES:
+        tokens //= 2
+    return tokens
+
+
+def _shown(ranges: list[tuple[int, int]], progress: bool) -> Iterator[tuple[int, int]]:
+    from tqdm import tqdm
+
+    yield from tqdm(ranges, desc="encode", unit="shard", disable=not progress)
+
+
+def require_valid(codes: Codes, n_tokens: int, n_features: int) -> None:
+    """Refuse codes that are not compressed sparse rows of positive values."""
+    feature = codes.feature.astype(np.int64)
+    ascending = np.diff(feature) > 0
+    boundary = codes.indptr[1:-1] - 1
+    ascending[boundary[(boundary >= 0) & (boundary < len(ascending))]] = True
+    if (
+        codes.n_tokens != n_tokens
+        or codes.indptr[0] != 0
+        or codes.indptr[-1] != len(feature)
+        or len(codes.value) != len(feature)
+        or (np.diff(codes.indptr) < 0).any()
+        or (len(feature) and feature.max() >= n_features)
+        or not ascending.all()
+        or (codes.value <= 0).any()
+    ):
+        raise InputError(
+            "an encoder returned codes that are not compressed sparse rows",
+            allowed=f"{n_tokens} rows of positive values, features ascending below {n_features}",
+        )
+
+
+def _no_rows(n_features: int) -> Codes:
+    empty = np.zeros(0, feature_dtype(n_features))
+    return Codes(np.zeros(1, np.int64), empty, np.zeros(0, np.uint8))
+
+
+def _shard_name(index: int) -> str:
+    return f"{CODES_FOLDER}/{index:06d}"
+
+
+def _shard_ranges(n_tokens: int, shard_tokens: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n_tokens, shard_tokens):
+        yield start, min(start + shard_tokens, n_tokens)

@@ -1,0 +1,203 @@
+"""encode: Encoder x ActivationSource -> FeatureStore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adapter import Adapter, Dataset
+from .axis import DEFAULT_FRACTIONS, TokenAxis
+from .codes import Codes, Encoder, feature_dtype, quantise
+from .errors import InputError, NotFiniteError, StoreError
+from .feature_store import FeatureLayout, FeatureStore, require_valid, shard_tokens, write_store
+from .schema import MAX_LEVEL, RECORD, SHARD_TOKENS, Split
+from .source import ActivationSource
+
+__all__ = ["FeatureStore", "encode", "encode_nuisances"]
+
+#: Tokens that are read and encoded at once.
+SLICE_TOKENS = 16_384
+#: Active features per token that are expected of an encoder which does not say.
+EXPECTED_ACTIVE = 256
+
+
+def encode(
+    encoder: Encoder,
+    source: ActivationSource,
+    *,
+    out: Path | str,
+    names: Sequence[str] | None = None,
+    check_parent: bool = True,
+    progress: bool = True,
+) -> FeatureStore:
+    """Encode every token of a source; an interrupted run continues where it stopped.
+
+    Parameters
+    ----------
+    encoder
+        An SAE or any other :class:`~sci_interp.codes.Encoder`. Its optional attributes ``names``
+        (feature names), ``n_active`` (most active features per token) and ``parent`` (the model
+        ``digest`` and the ``layer`` that it was made for) are used where present.
+    source
+        The activations; they are read in slices.
+    out
+        Folder of the artefact.
+    names
+        Feature names; the encoder's own by default.
+    check_parent
+        Refuse an encoder that was made for another model or layer.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    StoreError
+        If the encoder does not fit the source, or ``out`` holds other work.
+    NotFiniteError
+        If activations or codes hold NaN or infinity.
+    """
+    _require_fit(encoder, source, check_parent)
+    expected = int(getattr(encoder, "n_active", EXPECTED_ACTIVE))
+    layout = FeatureLayout(
+        axis=source.axis,
+        names=tuple(getattr(encoder, "names", ()) if names is None else names),
+        families=(),
+        scale=np.ascontiguousarray(encoder.scale, dtype=np.float32),
+        shard_tokens=shard_tokens(min(expected, encoder.n_features)),
+    )
+    inputs = {"encoder": encoder.digest, "source": source.digest}
+    settings = {"layer": source.layer, "model": dict(source.model)}
+
+    def read_codes(start: int, stop: int) -> Codes:
+        return _encode_range(encoder, source, start, stop)
+
+    return write_store(
+        Path(out), layout, read_codes, inputs=inputs, settings=settings, progress=progress
+    )
+
+
+def encode_nuisances(
+    adapter: Adapter,
+    dataset: Dataset,
+    *,
+    out: Path | str,
+    fractions: Mapping[Split, float] | None = None,
+    progress: bool = True,
+) -> FeatureStore:
+    """Store an adapter's cheap explanations (identity, position) as features that are 0 or 1.
+
+    Parameters
+    ----------
+    adapter, dataset
+        Whose :meth:`~sci_interp.adapter.Adapter.nuisance_codes` are stored.
+    out
+        Folder of the artefact.
+    fractions
+        Shares of the splits, as given to ``extract``.
+    progress
+        Show a progress bar.
+    """
+    nuisances = adapter.nuisances()
+    fractions = dict(fractions or DEFAULT_FRACTIONS)
+    layout = FeatureLayout(
+        axis=TokenAxis.build(dataset.table, fractions),
+        names=nuisances.names,
+        families=nuisances.families,
+        scale=np.ones(len(nuisances.names), np.float32),
+        shard_tokens=SHARD_TOKENS,
+    )
+    reader = _NuisanceReader(adapter, dataset, layout.axis, layout.n_features)
+    inputs = {"dataset": dataset.digest}
+    settings = {"adapter": adapter.name, "fractions": fractions}
+    return write_store(
+        Path(out), layout, reader.read, inputs=inputs, settings=settings, progress=progress
+    )
+
+
+def _encode_range(encoder: Encoder, source: ActivationSource, start: int, stop: int) -> Codes:
+    parts = []
+    dtype = feature_dtype(encoder.n_features)
+    for first in range(start, stop, SLICE_TOKENS):
+        last = min(first + SLICE_TOKENS, stop)
+        values = source.read(first, last)
+        _require_finite(values, source.axis, first)
+        codes = encoder.encode(values)
+        require_valid(codes, last - first, encoder.n_features)
+        level = quantise(np.asarray(codes.value, np.float32), codes.feature, encoder.scale)
+        parts.append(Codes(codes.indptr, codes.feature.astype(dtype, copy=False), level))
+    return Codes.concatenate(parts)
+
+
+class _NuisanceReader:
+    """Reads token ranges of an adapter's nuisance codes, record by record."""
+
+    def __init__(
+        self, adapter: Adapter, dataset: Dataset, axis: TokenAxis, n_features: int
+    ) -> None:
+        self._adapter = adapter
+        self._dataset = dataset
+        self._axis = axis
+        self._n_features = n_features
+
+    def read(self, start: int, stop: int) -> Codes:
+        starts = self._axis.record_starts
+        first = int(np.searchsorted(starts, start, side="right")) - 1
+        last = int(np.searchsorted(starts, stop, side="left"))
+        parts = [self._record(index) for index in range(first, last)]
+        return Codes.concatenate(parts).rows(start - int(starts[first]), stop - int(starts[first]))
+
+    def _record(self, index: int) -> Codes:
+        record = str(self._axis.records[RECORD].iloc[index])
+        n_tokens = int(self._axis.record_starts[index + 1] - self._axis.record_starts[index])
+        token, feature = self._adapter.nuisance_codes(self._dataset, record)
+        if len(token) and not (token.min() >= 0 and token.max() < n_tokens):
+            raise InputError(
+                f"the nuisance codes of record {record!r} name token {int(token.max())}",
+                allowed=f"0 to {n_tokens - 1}",
+            )
+        if (np.diff(token) < 0).any():
+            raise InputError(f"the nuisance codes of record {record!r} are not sorted by token")
+        return Codes(
+            np.searchsorted(token, np.arange(n_tokens + 1)).astype(np.int64),
+            feature.astype(feature_dtype(self._n_features)),
+            np.full(len(feature), MAX_LEVEL, np.uint8),
+        )
+
+
+def _require_fit(encoder: Encoder, source: ActivationSource, check_parent: bool) -> None:
+    if encoder.width != source.width:
+        raise StoreError(
+            f"the encoder reads {encoder.width} channels and layer {source.layer!r} has "
+            f"{source.width}",
+            todo="Encode the layer that the encoder was trained on",
+        )
+    parent = getattr(encoder, "parent", None)
+    if not check_parent or not parent:
+        return
+    if parent.get("layer", source.layer) != source.layer:
+        raise StoreError(
+            f"the encoder was made for another layer: {parent['layer']!r}, not {source.layer!r}"
+        )
+    if parent.get("digest", source.model["digest"]) != source.model["digest"]:
+        raise StoreError(
+            f"the encoder was made for another model: {parent.get('name', '')} "
+            f"{parent['digest'][:12]}, not {source.model['name']} {source.model['digest'][:12]}"
+        )
+
+
+def _require_finite(values: NDArray[np.float32], axis: TokenAxis, start: int) -> None:
+    # One sum sees NaN and infinity without a mask; only a suspicious one is looked at closely.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum(dtype=np.float64)):
+            return
+    row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+    index = int(np.searchsorted(axis.record_starts, start + row, side="right")) - 1
+    record = axis.records[RECORD].iloc[index]
+    raise NotFiniteError(
+        f"the activations of record {record!r} hold NaN or infinity "
+        f"(its token {start + row - int(axis.record_starts[index])})",
+        todo="Look at the record's input, or leave it out of the dataset",
+    )

@@ -1,0 +1,187 @@
+"""Token ranges: their union, and tables of them on disk that are written and read in pieces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import StoreError
+from .manifest import sync_folder
+from .schema import START
+
+__all__ = ["RangeReader", "RangeWriter", "merge_ranges"]
+
+#: Rows of a row group: what is held in memory when writing, and read at once.
+ROW_GROUP_ROWS = 65_536
+
+_NARROW = ("label", "group")
+
+
+def merge_ranges(
+    key: NDArray[np.integer[Any]], start: NDArray[np.int64], stop: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Join the ranges of each key that overlap or touch.
+
+    Parameters
+    ----------
+    key : (n,)
+        What the ranges belong to.
+    start, stop : (n,)
+        Half-open ranges.
+
+    Returns
+    -------
+    key, start, stop : (n_merged,) int64
+        Disjoint ranges, sorted by key, then start.
+    """
+    if len(key) == 0:
+        empty = np.zeros(0, np.int64)
+        return empty, empty, empty
+    order = np.lexsort((start, key))
+    owner, start, stop = key[order].astype(np.int64), start[order], stop[order]
+    # Ranges of different keys are laid out apart, so that one running maximum serves all.
+    span = int(stop.max()) + 1
+    _, rank = np.unique(owner, return_inverse=True)
+    reach = np.maximum.accumulate(stop + rank * span)
+    opens = np.append(True, start[1:] + rank[1:] * span > reach[:-1])
+    first = np.flatnonzero(opens)
+    last = np.append(first[1:], len(owner)) - 1
+    return owner[first], start[first], reach[last] - rank[last] * span
+
+
+class RangeWriter:
+    """Writes a parquet table in row groups of fixed size; it appears when the block is left.
+
+    Parameters
+    ----------
+    path
+        The file; it is written under a temporary name first.
+    columns
+        Column names; ``start`` must not descend from row to row.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path = path
+        self._temporary = path.with_name(path.name + ".tmp")
+        narrow = {name: pa.int32() if name in _NARROW else pa.int64() for name in columns}
+        self._schema = pa.schema(list(narrow.items()))
+        self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+        self._parts: list[tuple[NDArray[np.int64], ...]] = []
+        self._n_rows = 0
+
+    def __enter__(self) -> RangeWriter:
+        return self
+
+    def append(self, *columns: NDArray[np.int64]) -> None:
+        """Append rows, given column by column."""
+        self._parts.append(columns)
+        self._n_rows += len(columns[0])
+        if self._n_rows >= ROW_GROUP_ROWS:
+            self._flush(final=False)
+
+    def _flush(self, *, final: bool) -> None:
+        import pyarrow as pa
+
+        if not self._parts:
+            return
+        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
+        end = self._n_rows if final else self._n_rows - self._n_rows % ROW_GROUP_ROWS
+        for first in range(0, end, ROW_GROUP_ROWS):
+            piece = slice(first, min(first + ROW_GROUP_ROWS, end))
+            arrays = [
+                pa.array(column[piece], type=kind)
+                for column, kind in zip(columns, self._schema.types, strict=True)
+            ]
+            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._parts = [tuple(column[end:].copy() for column in columns)]
+        self._n_rows -= end
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._writer.close()
+            self._temporary.unlink(missing_ok=True)
+            return
+        self._flush(final=True)
+        self._writer.close()
+        with self._temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        self._temporary.replace(self._path)
+        sync_folder(self._path.parent)
+
+
+class RangeReader:
+    """Reads the rows of a range table that begin in a token range, a few row groups at a time.
+
+    Parameters
+    ----------
+    path
+        A file of :class:`RangeWriter`.
+    columns
+        Its columns.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read or has other columns.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path = path
+        try:
+            self._file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        if tuple(self._file.schema_arrow.names) != tuple(columns):
+            raise StoreError(f"{path} has the columns {self._file.schema_arrow.names}")
+        self._columns = tuple(columns)
+        metadata = self._file.metadata
+        column = self._columns.index(START)
+        chunks = [metadata.row_group(i).column(column) for i in range(metadata.num_row_groups)]
+        self._first = np.array([chunk.statistics.min for chunk in chunks], np.int64)
+        self._last = np.array([chunk.statistics.max for chunk in chunks], np.int64)
+        self._cache: dict[int, dict[str, NDArray[np.int64]]] = {}
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of the table."""
+        return int(self._file.metadata.num_rows)
+
+    def read(self, start: int, stop: int) -> dict[str, NDArray[np.int64]]:
+        """Return the rows that begin in ``start:stop``, as int64 columns by name."""
+        groups = np.flatnonzero((self._last >= start) & (self._first < stop)).tolist()
+        parts = []
+        for group in groups:
+            rows = self._row_group(group)
+            first, last = np.searchsorted(rows[START], (start, stop))
+            parts.append({name: column[first:last] for name, column in rows.items()})
+        if not parts:
+            return {name: np.zeros(0, np.int64) for name in self._columns}
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._columns}
+
+    def _row_group(self, group: int) -> dict[str, NDArray[np.int64]]:
+        if group not in self._cache:
+            table = self._file.read_row_group(group)
+            columns = {
+                name: table.column(name).to_numpy().astype(np.int64) for name in self._columns
+            }
+            while len(self._cache) >= 2:
+                del self._cache[next(iter(self._cache))]
+            self._cache[group] = columns
+        return self._cache[group]

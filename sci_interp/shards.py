@@ -1,0 +1,148 @@
+"""Shards of arrays: Zarr groups that appear whole or not at all, and are checked before use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import StoreError
+from .manifest import digest_file, sync_folder
+
+__all__ = ["read_group", "verify_file", "verify_folder", "write_group"]
+
+#: Items of one inner chunk.
+CHUNK_ITEMS = 2**20
+
+
+def write_group(root: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Write one-dimensional arrays as a Zarr v3 group and return the digests of its files.
+
+    The group is written under a temporary name, made durable and renamed; what an interrupted
+    run left under either name is replaced.
+
+    Parameters
+    ----------
+    root
+        Folder of the artefact.
+    name
+        Path of the group inside it.
+    arrays
+        Arrays by name.
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 by path inside ``root``.
+
+    Raises
+    ------
+    StoreError
+        If the disk refuses.
+    """
+    final = root / name
+    temporary = final.with_name(final.name + ".tmp")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for stale in (temporary, final):
+            if stale.exists():
+                shutil.rmtree(stale)
+        _fill_group(temporary, arrays)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        for path in files:
+            _sync_file(path)
+        for folder in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
+            sync_folder(folder)
+        digests = {
+            f"{name}/{path.relative_to(temporary).as_posix()}": digest_file(path) for path in files
+        }
+        temporary.replace(final)
+        sync_folder(final.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{final} cannot be written: {error.strerror or error}",
+            todo="Make room or mend the disk and run the command again; it continues here",
+        ) from error
+    return digests
+
+
+def read_group(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the named arrays of a group.
+
+    Raises
+    ------
+    StoreError
+        If the group cannot be read.
+    """
+    import zarr
+
+    try:
+        group = zarr.open_group(store=path, mode="r", use_consolidated=False)
+        return {name: np.asarray(group[name][:]) for name in names}  # type: ignore[index]
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from error
+
+
+def verify_file(root: Path, name: str, digests: Mapping[str, str]) -> None:
+    """Refuse a file whose bytes are not those that were committed.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, changed, or was never committed.
+    """
+    path = root / name
+    if name not in digests:
+        raise StoreError(f"{path} is not listed in the artefact's manifest")
+    try:
+        found = digest_file(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    if found != digests[name]:
+        raise StoreError(
+            f"{path} is damaged: its bytes are not those that were written",
+            todo="Delete the artefact and make it again, or restore it from a copy",
+        )
+
+
+def verify_folder(root: Path, name: str, digests: Mapping[str, str]) -> None:
+    """Refuse a shard of which any committed file is missing or changed.
+
+    Raises
+    ------
+    StoreError
+        As :func:`verify_file`; also if nothing was committed under the name.
+    """
+    prefix = f"{name}/"
+    members = [file for file in digests if file.startswith(prefix)]
+    if not members:
+        raise StoreError(f"{root / name} is not listed in the artefact's manifest")
+    for member in members:
+        verify_file(root, member, digests)
+
+
+def _fill_group(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    group = zarr.open_group(store=folder, mode="w", zarr_format=3)
+    for name, array in arrays.items():
+        group.create_array(
+            name,
+            data=array,
+            chunks=(max(1, min(len(array), CHUNK_ITEMS)),),
+            compressors=ZstdCodec(level=1),
+        )
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
