@@ -65,12 +65,13 @@ def _build(entry: metadata.EntryPoint, model: str | None, options: dict[str, Any
     try:
         factory = entry.load()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == entry.module.partition(".")[0]:
-            raise InputError(
-                f"the adapter {entry.name!r} cannot be imported: {error}",
-                todo=f"Reinstall the distribution {_distribution(entry)}",
-            ) from None
-        raise MissingExtraError(error.name or str(error), entry.name) from None
+        missing, own = (error.name or "").partition(".")[0], entry.module.partition(".")[0]
+        if _distribution(entry) == "sci-interp" and missing != own:
+            raise MissingExtraError(missing, entry.name) from None
+        raise InputError(
+            f"the adapter {entry.name!r} cannot be imported: {error}",
+            todo=f"Install what the distribution {_distribution(entry)} needs, or reinstall it",
+        ) from None
     except AttributeError as error:
         raise InputError(
             f"the adapter {entry.name!r} names {entry.value!r}, which does not exist: {error}",
