@@ -17,7 +17,8 @@ def install(folder: Path, distribution: str, name: str, target: str, code: str =
     info = folder / f"{distribution}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\nSummary: about {distribution}\n"
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\nSummary: about "
+        f"{distribution}\n"
     )
     (info / "entry_points.txt").write_text(f"[sci_interp.adapters]\n{name} = {target}\n")
     (folder / f"{target.partition(':')[0]}.py").write_text(code)
