@@ -34,6 +34,7 @@ from .manifest import (
     read_manifest,
     write_atomically,
 )
+from .progress import track
 from .schema import CHUNK_TOKENS, JOURNAL_FILE, RECORDS_FILE, SHARD_TOKENS
 
 __all__ = ["FeatureLayout", "FeatureStore", "require_valid", "shard_tokens", "write_store"]
@@ -235,7 +236,7 @@ def write_store(
     layout.write(out)
     journal = Journal(out / JOURNAL_FILE)
     ranges = list(_shard_ranges(layout.axis.n_tokens, layout.shard_tokens))
-    for index, (start, stop) in enumerate(_shown(ranges, progress)):
+    for index, (start, stop) in enumerate(track(ranges, "encode", show=progress)):
         if index in journal.entries:
             continue
         codes = read_codes(start, stop)
@@ -243,10 +244,7 @@ def write_store(
         arrays = {"indptr": codes.indptr, "feature": codes.feature, "value": codes.value}
         digests = shards.write_group(out, _shard_name(index), arrays)
         journal.commit(index, digests, {"n_tokens": stop - start, "n_entries": len(codes.feature)})
-    digests = {}
-    for index in range(len(ranges)):
-        digests.update(journal.entries[index].files)
-    finish_artefact(out, files=digests)
+    finish_artefact(out, files=journal.files)
     return FeatureStore.open(out)
 
 
@@ -256,12 +254,6 @@ def shard_tokens(n_active: int) -> int:
     while tokens > CHUNK_TOKENS and tokens * n_active > SHARD_ENTRIES:
         tokens //= 2
     return tokens
-
-
-def _shown(ranges: list[tuple[int, int]], progress: bool) -> Iterator[tuple[int, int]]:
-    from tqdm import tqdm
-
-    yield from tqdm(ranges, desc="encode", unit="shard", disable=not progress)
 
 
 def require_valid(codes: Codes, n_tokens: int, n_features: int) -> None:

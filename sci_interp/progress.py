@@ -1,0 +1,66 @@
+"""Progress of long work, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TextIO, TypeVar
+
+__all__ = ["track"]
+
+_Item = TypeVar("_Item")
+
+
+def track(
+    items: Iterable[_Item],
+    label: str,
+    *,
+    total: int | None = None,
+    show: bool = True,
+    stream: TextIO | None = None,
+) -> Iterator[_Item]:
+    """Yield the items and tell how many are done.
+
+    A terminal gets one line that is rewritten; a log gets a line every ten seconds.
+
+    Parameters
+    ----------
+    items
+        What is worked on.
+    label
+        What is being done: ``"encode"``.
+    total
+        How many items there are; asked of ``items`` where they know.
+    show
+        False yields the items and writes nothing.
+    stream
+        Where to write; standard error by default.
+    """
+    if not show:
+        yield from items
+        return
+    stream = stream or sys.stderr
+    total = len(items) if total is None and isinstance(items, Sized) else total
+    started = shown = time.monotonic()
+    pause = 0.2 if stream.isatty() else 10.0
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - shown >= pause:
+            _write(stream, label, done, total, now - started)
+            shown = now
+    _write(stream, label, done, total, time.monotonic() - started)
+    if stream.isatty():
+        stream.write("\n")
+
+
+def _write(stream: TextIO, label: str, done: int, total: int | None, seconds: float) -> None:
+    text = f"{label}: {done}" if total is None else f"{label}: {done} of {total}"
+    text += f", {seconds:.0f} s"
+    if total is not None and 0 < done < total:
+        text += f", about {seconds / done * (total - done):.0f} s to go"
+    stream.write(f"\r\x1b[K{text}" if stream.isatty() else f"{text}\n")
+    stream.flush()
