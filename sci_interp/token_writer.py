@@ -1,0 +1,188 @@
+"""Writing activations: shards in order, each durable before its line in the journal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from .errors import StoreError
+from .journal import Journal
+from .manifest import Manifest, digest_file, finish_artefact, sync_folder
+from .schema import CHANNEL, JOURNAL_FILE, TOKEN
+from .token_layout import ACTIVATION, ARRAYS_FOLDER, COORDINATE_PREFIX, TokenLayout
+
+__all__ = ["ActivationWriter"]
+
+
+class ActivationWriter:
+    """Appends rows to an unfinished store; continues after the last committed shard.
+
+    Parameters
+    ----------
+    folder
+        The artefact; its request is written.
+    layout
+        Shape and sharding.
+
+    Raises
+    ------
+    StoreError
+        If the journal or the arrays cannot be read, or a committed file is missing.
+    """
+
+    def __init__(self, folder: Path, layout: TokenLayout) -> None:
+        self._folder = folder
+        self._layout = layout
+        self._journal = Journal(folder / JOURNAL_FILE)
+        self._shard = self._journal.n_committed
+        arrays = folder / ARRAYS_FOLDER
+        if self._shard == 0:
+            _create(arrays, layout)
+        else:
+            _discard_uncommitted(folder, {*layout.metadata_files(), *self._journal.files})
+        self._group = zarr.open_group(arrays, mode="r+", use_consolidated=False)
+        self._position, _ = layout.shard_range(self._shard)
+        self._values = np.empty(self._buffer_rows(layout.width), layout.numpy_dtype)
+        self._coordinates = {
+            name: np.empty(self._buffer_rows(1)[0], np.float64) for name in layout.coordinates
+        }
+
+    def _buffer_rows(self, width: int) -> tuple[int, int]:
+        return min(self._layout.shard_tokens, self._layout.n_tokens), width
+
+    @property
+    def position(self) -> int:
+        """First token that is still wanted: those before it are committed or held in memory."""
+        return min(self._position, self._layout.n_tokens)
+
+    def write(
+        self, start: int, values: NDArray[Any], coordinates: Mapping[str, NDArray[np.float64]]
+    ) -> None:
+        """Take the rows of consecutive tokens; rows before :attr:`position` are known and skipped.
+
+        Parameters
+        ----------
+        start
+            Token of the first row, at most :attr:`position`.
+        values : (n, width)
+            Activations in the stored number type.
+        coordinates
+            Every coordinate of the same tokens ``(n,)``.
+
+        Raises
+        ------
+        StoreError
+            If the disk refuses.
+        """
+        assert start <= self.position, "rows must not be left out"
+        taken = self.position - start
+        while taken < len(values):
+            first, last = self._layout.shard_range(self._shard)
+            n = min(len(values) - taken, last - self._position)
+            place = slice(self._position - first, self._position - first + n)
+            self._values[place] = values[taken : taken + n]
+            for name, buffer in self._coordinates.items():
+                buffer[place] = coordinates[name][taken : taken + n]
+            taken += n
+            self._position += n
+            if self._position == last:
+                self._commit(first, last)
+
+    def finish(self) -> Manifest:
+        """Write the manifest of the complete store and return it."""
+        assert self._journal.n_committed == self._layout.n_shards, "the store is not complete"
+        return finish_artefact(self._folder, files=self._journal.files)
+
+    def _commit(self, start: int, stop: int) -> None:
+        rows = slice(0, stop - start)
+        try:
+            _write_rows(self._group, ACTIVATION, start, self._values[rows])
+            for name, buffer in self._coordinates.items():
+                _write_rows(self._group, COORDINATE_PREFIX + name, start, buffer[rows])
+            files = {}
+            for name in self._layout.shard_files(self._shard):
+                _make_durable(self._folder / name, self._folder / ARRAYS_FOLDER)
+                files[name] = digest_file(self._folder / name)
+        except OSError as error:
+            raise StoreError(
+                f"shard {self._shard} of {self._folder} cannot be written: "
+                f"{error.strerror or error}",
+                todo="Make room or mend the disk and run the command again; it continues here",
+            ) from error
+        self._journal.commit(self._shard, files, {"start": start, "stop": stop})
+        self._shard += 1
+
+
+def _create(path: Path, layout: TokenLayout) -> None:
+    """Create empty arrays of the final shape; what an interrupted run left is removed."""
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+        group = zarr.open_group(path, mode="w", zarr_format=3)
+        chunk, shard = layout.chunk_tokens, layout.shard_tokens
+        group.create_array(
+            ACTIVATION,
+            shape=(layout.n_tokens, layout.width),
+            chunks=(chunk, layout.width),
+            shards=(shard, layout.width),
+            dtype=layout.numpy_dtype,
+            compressors=None,
+            filters=None,
+            dimension_names=(TOKEN, CHANNEL),
+            attributes={"dtype": layout.dtype},
+        )
+        for name in layout.coordinates:
+            group.create_array(
+                COORDINATE_PREFIX + name,
+                shape=(layout.n_tokens,),
+                chunks=(chunk,),
+                shards=(shard,),
+                dtype="float64",
+                compressors=None,
+                filters=None,
+                dimension_names=(TOKEN,),
+            )
+        for name in layout.metadata_files():
+            _make_durable(path.parent / name, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _discard_uncommitted(folder: Path, known: set[str]) -> None:
+    """Remove what was written and never committed, so that a resumed store has no other file."""
+    for path in sorted((folder / ARRAYS_FOLDER).rglob("*")):
+        if path.is_file() and path.relative_to(folder).as_posix() not in known:
+            path.unlink()
+    for name in sorted(known):
+        if not (folder / name).is_file():
+            raise StoreError(
+                f"{folder / name} was committed and is missing",
+                todo="Delete the unfinished store and make it again",
+            )
+
+
+def _write_rows(group: zarr.Group, name: str, start: int, rows: NDArray[Any]) -> None:
+    # Chunks that hold zeros only are written too: a missing file always means damage.
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    array.with_config({"write_empty_chunks": True})[start : start + len(rows)] = rows
+
+
+def _make_durable(path: Path, root: Path) -> None:
+    """Fsync a file and the folders from it up to ``root``."""
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+    folder = path.parent
+    while True:
+        sync_folder(folder)
+        if folder == root:
+            return
+        folder = folder.parent

@@ -1,0 +1,218 @@
+"""Stores of activations: read by token range, every shard checked before its first use.
+
+An activation store is a folder with
+
+- ``request.json``: model, data, layer and sizes that it was made from;
+- ``records.parquet``: the token axis;
+- ``activations.zarr``: a Zarr v3 group of ``activation`` (token, channel) and one
+  ``coordinate_<name>`` (token,) per numeric coordinate, sharded along the tokens, not compressed;
+- ``journal.jsonl``: a line per committed shard with the digests of its files;
+- ``manifest.json``: written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from .axis import TokenAxis
+from .errors import InputError, StoreError
+from .journal import Journal
+from .manifest import Manifest, read_manifest
+from .schema import JOURNAL_FILE, RECORDS_FILE, REQUEST_FILE
+from .shards import verify_file
+from .token_layout import (
+    ACTIVATION,
+    ARRAYS_FOLDER,
+    COORDINATE_PREFIX,
+    StoredDtype,
+    TokenLayout,
+    from_stored,
+    require_dtype,
+)
+
+if TYPE_CHECKING:
+    import xarray
+
+__all__ = ["ActivationStore"]
+
+
+class ActivationStore:
+    """Activations of one layer on disk; an :class:`~sci_interp.source.ActivationSource`.
+
+    Open one with :meth:`open`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    manifest : Manifest
+        From what it was made, and the digests of its files.
+    axis : TokenAxis
+        The records.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, axis: TokenAxis, *, verify: bool = True
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.axis = axis
+        self._layout = _read_layout(manifest, path)
+        self._files = Journal(path / JOURNAL_FILE).files
+        self._verify = verify
+        self._verified: set[str] = set()
+        try:
+            self._group = zarr.open_group(path / ARRAYS_FOLDER, mode="r", use_consolidated=False)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path / ARRAYS_FOLDER} cannot be read: {error}") from error
+
+    @classmethod
+    def open(cls, path: Path | str, *, verify: bool = True) -> ActivationStore:
+        """Open a finished store.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        verify
+            Check every shard against its digest when it is first read. The small files are
+            always checked.
+
+        Raises
+        ------
+        StoreError
+            If there is no such store, or it is unfinished or damaged.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder, "activations")
+        layout = _read_layout(manifest, folder)
+        for name in (REQUEST_FILE, RECORDS_FILE, JOURNAL_FILE, *layout.metadata_files()):
+            verify_file(folder, name, manifest.files)
+        axis = TokenAxis.read(folder)
+        n_committed = Journal(folder / JOURNAL_FILE).n_committed
+        if axis.n_tokens != layout.n_tokens or n_committed != layout.n_shards:
+            raise StoreError(
+                f"{folder} has {axis.n_tokens} tokens in {n_committed} committed shards and its "
+                f"manifest says {layout.n_tokens} in {layout.n_shards}",
+                todo="Make the store again",
+            )
+        return cls(folder, manifest, axis, verify=verify)
+
+    @property
+    def layer(self) -> str:
+        """Name of the hooked layer."""
+        return str(self.manifest.settings["layer"])
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return self._layout.width
+
+    @property
+    def dtype(self) -> StoredDtype:
+        """Number type on disk; :meth:`read` returns float32."""
+        return self._layout.dtype
+
+    @property
+    def digest(self) -> str:
+        """Identity of the store."""
+        return self.manifest.digest
+
+    @property
+    def model(self) -> Mapping[str, str]:
+        """``name``, ``digest`` and ``dtype`` of the network."""
+        settings = self.manifest.settings
+        return {
+            "name": str(settings["model"]),
+            "digest": self.manifest.inputs["model"],
+            "dtype": str(settings["arithmetic"]),
+        }
+
+    def shards(self) -> Iterator[tuple[int, int]]:
+        """Yield the half-open token range of every shard."""
+        for shard in range(self._layout.n_shards):
+            yield self._layout.shard_range(shard)
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the activations ``(stop - start, width)`` of a token range.
+
+        Raises
+        ------
+        InputError
+            If the range leaves the axis.
+        StoreError
+            If a shard of the range is missing, truncated or changed.
+        """
+        return from_stored(self._read_array(ACTIVATION, start, stop), self.dtype)
+
+    def read_coordinates(self, start: int, stop: int) -> dict[str, NDArray[np.float64]]:
+        """Return every numeric coordinate ``(stop - start,)`` of a token range.
+
+        Raises
+        ------
+        InputError, StoreError
+            As :meth:`read`.
+        """
+        return {
+            name: self._read_array(COORDINATE_PREFIX + name, start, stop)
+            for name in self._layout.coordinates
+        }
+
+    def coordinates(self) -> dict[str, NDArray[np.float64]]:
+        """Return every numeric coordinate ``(n_tokens,)`` of the whole axis."""
+        return self.read_coordinates(0, self._layout.n_tokens)
+
+    def to_xarray(self) -> xarray.DataArray:
+        """Return a view ``(token, channel)`` that reads from the store when it is indexed.
+
+        Its coordinates are ``record`` and ``split`` of every token and the numeric coordinates.
+        """
+        from .xarray_view import view_source
+
+        return view_source(self, self.coordinates())
+
+    def _read_array(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        if not 0 <= start <= stop <= self._layout.n_tokens:
+            raise InputError(
+                f"the token range {start}:{stop} is not in {self.path}",
+                allowed=f"ranges within 0:{self._layout.n_tokens}",
+            )
+        if self._verify and start < stop:
+            size = self._layout.shard_tokens
+            for shard in range(start // size, (stop - 1) // size + 1):
+                self._verify_shard(shard, name)
+        try:
+            array = self._group[name]
+            return np.asarray(array[start:stop])  # type: ignore[index]
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"tokens {start}:{stop} of {name} in {self.path} cannot be read: {error}",
+                todo="Make the store again",
+            ) from error
+
+    def _verify_shard(self, shard: int, array: str) -> None:
+        prefix = f"{ARRAYS_FOLDER}/{array}/"
+        for name in self._layout.shard_files(shard):
+            if name.startswith(prefix) and name not in self._verified:
+                verify_file(self.path, name, self._files)
+                self._verified.add(name)
+
+
+def _read_layout(manifest: Manifest, path: Path) -> TokenLayout:
+    settings = manifest.settings
+    try:
+        return TokenLayout(
+            n_tokens=int(settings["n_tokens"]),
+            width=int(settings["width"]),
+            dtype=require_dtype(settings["dtype"]),
+            shard_tokens=int(settings["shard_tokens"]),
+            coordinates=tuple(settings["coordinates"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"the manifest of {path} is not usable: {error!r}") from error
