@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .alphabet import PAD, VOCABULARY
 
@@ -56,14 +56,14 @@ class ByteNetBlock(nn.Module):
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
         """Return the block's output ``(B, L, D)``; ``real`` ``(B, L, 1)`` is 0 on padding."""
-        y = F.gelu(self.narrow(self.norm(x))) * real  # (B, L, H)
+        y = functional.gelu(self.narrow(self.norm(x))) * real  # (B, L, H)
         y = y.transpose(1, 2).unsqueeze(2)  # (B, H, 1, L), channels last in memory
         hidden = self.weight.shape[0]
         weight = self.weight.view(hidden, self.kernel, hidden).permute(0, 2, 1).unsqueeze(2)
         reach = self.dilation * (self.kernel // 2)
-        y = F.conv2d(y, weight, self.bias, padding=(0, reach), dilation=(1, self.dilation))
+        y = functional.conv2d(y, weight, self.bias, padding=(0, reach), dilation=(1, self.dilation))
         y = y.squeeze(2).transpose(1, 2)  # (B, L, H)
-        widened: Tensor = self.widen(F.gelu(self.inner_norm(y)))
+        widened: Tensor = self.widen(functional.gelu(self.inner_norm(y)))
         return x + widened
 
 

@@ -1,0 +1,319 @@
+"""ProteinAdapter: FASTA x protein language model -> residue activations, labels, loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sci_interp.adapter import (
+    Dataset,
+    Label,
+    ModelIdentity,
+    Nuisances,
+    RecordActivations,
+    RecordAnnotations,
+    RecordView,
+    Replacement,
+    TokenLoss,
+)
+from sci_interp.errors import InputError, UnknownNameError
+from sci_interp.hooks import capture
+
+from .batches import Batch, Window, build_batch, plan_batches, plan_windows
+from .datasets import open_dataset
+from .decoys import shuffle_dataset
+from .losses import hidden_positions, masked_loss
+from .models import load_network
+from .nuisances import NUISANCES, nuisance_codes
+from .records import UNIPROT_ACCESSION, ProteinDataset
+from .windows import describe_residue_windows
+
+__all__ = ["ProteinAdapter"]
+
+Precision = Literal["bfloat16", "float32"]
+
+
+class ProteinAdapter:
+    """Protein language models on proteins; a token is a residue, a record a protein.
+
+    Parameters
+    ----------
+    model
+        None: the network that comes with the package. Otherwise a hub id or a local directory of
+        an ESM-2 or ESM C checkpoint, ``"bundled:NAME"``, or ``"esm:NAME"`` for the ``esm``
+        package; see :func:`sci_interp_protein.models.load_network`.
+    device
+        Where the network runs; by default a CUDA device where there is one, else the CPU.
+    precision
+        ``"bfloat16"`` (autocast, about twice as fast, error below 1 %) or ``"float32"``.
+    tokens_per_batch
+        Most tokens, padding included, in one forward pass.
+    window
+        Most residues the network sees at once; longer proteins are cut into windows.
+    overlap
+        Residues that neighbouring windows share at least. Every residue is taken from the window
+        where it lies farthest from a cut.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be loaded or a setting is out of range.
+    MissingExtraError
+        If an optional package is needed.
+    """
+
+    name = "protein"
+    coordinates = ("residue",)
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        device: str | torch.device | None = None,
+        precision: Precision = "bfloat16",
+        tokens_per_batch: int = 8192,
+        window: int = 1022,
+        overlap: int = 300,
+    ) -> None:
+        if precision not in ("bfloat16", "float32"):
+            raise InputError(f"unknown precision {precision!r}", allowed="bfloat16, float32")
+        if tokens_per_batch < 1:
+            raise InputError(f"tokens_per_batch is {tokens_per_batch}", allowed="at least 1")
+        if not 0 <= overlap < window:
+            raise InputError(
+                f"windows of {window} residues cannot overlap by {overlap}",
+                allowed="an overlap of at least 0 and below the window",
+            )
+        network = load_network(model)
+        if precision == "bfloat16" and not network.autocasts:
+            raise InputError(f"{network.name} has no bfloat16 arithmetic", allowed="float32")
+        if network.max_residues is not None and window > network.max_residues:
+            raise InputError(
+                f"{network.name} has no positions for windows of {window} residues",
+                allowed=f"window={network.max_residues} or less, and an overlap below it",
+            )
+        default = "cuda" if torch.cuda.is_available() else "cpu"
+        network.to(_parse_device(device or default))
+        self._network = network
+        self._precision = precision
+        self._tokens_per_batch = tokens_per_batch
+        self._window = window
+        self._overlap = overlap
+
+    @property
+    def model(self) -> ModelIdentity:
+        """Name, weight digest and arithmetic of the network."""
+        return ModelIdentity(self._network.name, self._network.digest, self._precision)
+
+    @property
+    def default_layer(self) -> str:
+        """The block at two thirds of the depth."""
+        return self._network.default_layer
+
+    def layers(self) -> Mapping[str, int]:
+        """Return the hookable layers and their widths, the blocks first."""
+        return dict(self._network.layers)
+
+    def open(self, path: Path | str | None = None, **options: Any) -> ProteinDataset:
+        """Open proteins, or without a path the reference set that comes with the package.
+
+        Parameters
+        ----------
+        path
+            FASTA, plain or gzipped.
+        **options
+            ``features``, ``structures``, ``residue_strings``: files or folders of annotations.
+            ``clusters``: a table of homology clusters.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used; the message names the file, the record and the place.
+        """
+        return open_dataset(None if path is None else Path(path), **options)
+
+    def activations(
+        self, dataset: Dataset, records: Sequence[str], layers: Sequence[str]
+    ) -> Iterator[RecordActivations]:
+        """Run the network and yield every record once, longest first, float32 rows per residue.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer or record.
+        """
+        data = _proteins(dataset)
+        widths = {layer: self._width(layer) for layer in dict.fromkeys(layers)}
+        open_windows: dict[str, int] = {}
+        pending: dict[str, dict[str, NDArray[np.float32]]] = {}
+        for batch in self._batches(data, records, open_windows):
+            outputs = self._capture(batch, widths)
+            for row, window in enumerate(batch.windows):
+                if window.record not in pending:
+                    pending[window.record] = {
+                        layer: np.empty((window.n_residues, width), dtype=np.float32)
+                        for layer, width in widths.items()
+                    }
+                kept = slice(window.keep_start, window.keep_stop)
+                for layer, values in pending[window.record].items():
+                    values[kept] = outputs[layer][row, batch.kept(row)]
+                open_windows[window.record] -= 1
+                if open_windows[window.record] == 0:
+                    yield RecordActivations(window.record, pending.pop(window.record))
+
+    def token_coordinates(self, dataset: Dataset, record: str) -> Mapping[str, NDArray[np.float64]]:
+        """Return ``residue``, the position in the chain from 1."""
+        n_residues = len(_proteins(dataset).sequence_of(record))
+        return {"residue": np.arange(1, n_residues + 1, dtype=np.float64)}
+
+    def labels(self, dataset: Dataset) -> Sequence[Label]:
+        """Return the labels of the dataset's annotations; decoys have none."""
+        annotations = _proteins(dataset).annotations
+        return () if annotations is None else tuple(annotations.labels)
+
+    def annotate(self, dataset: Dataset, records: Sequence[str]) -> Iterator[RecordAnnotations]:
+        """Yield what is known of every record, in the order given."""
+        data = _proteins(dataset)
+        for record in records:
+            data.sequence_of(record)
+            if data.annotations is None:
+                yield RecordAnnotations(record, (), ())
+            else:
+                yield data.annotations.of(record)
+
+    def nuisances(self) -> Nuisances:
+        """Return amino acids, dipeptides, residue classes, and places in the chain."""
+        return NUISANCES
+
+    def nuisance_codes(
+        self, dataset: Dataset, record: str
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (token, feature) pairs of one protein, sorted by token then feature."""
+        return nuisance_codes(_proteins(dataset).sequence_of(record))
+
+    def describe_windows(
+        self, dataset: Dataset, record: str, tokens: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Describe the residues around tokens by their letters: unit rows ``(n, 220)``."""
+        return describe_residue_windows(_proteins(dataset).sequence_of(record), tokens)
+
+    def shuffle_weights(self, seed: int) -> ProteinAdapter:
+        """Return this adapter with every weight tensor permuted within itself."""
+        other = copy.copy(self)
+        other._network = self._network.shuffled(seed)
+        return other
+
+    def decoy(self, dataset: Dataset, seed: int) -> ProteinDataset:
+        """Return the proteins with their residues shuffled, the first in place, unannotated."""
+        return shuffle_dataset(_proteins(dataset), seed)
+
+    def loss(
+        self,
+        dataset: Dataset,
+        records: Sequence[str],
+        layer: str,
+        replacement: Replacement | None,
+        *,
+        seed: int = 0,
+    ) -> TokenLoss:
+        """Return the masked-language-model loss in nats at 15 % hidden residues, in float32.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint came without a language-model head.
+        UnknownNameError
+            If there is no such layer or record.
+        """
+        data = _proteins(dataset)
+        self._width(layer)
+        if not self._network.has_head:
+            raise InputError(
+                f"{self._network.name} was saved without its language-model head",
+                todo="Use a masked-language-model checkpoint, or leave out what needs the loss",
+            )
+        hidden = {r: hidden_positions(r, data.sequence_of(r), seed) for r in records}
+        total = TokenLoss(0.0, 0)
+        for batch in self._batches(data, records):
+            total += masked_loss(self._network, batch, hidden, layer=layer, replacement=replacement)
+        return total
+
+    def view(self, dataset: Dataset, record: str) -> RecordView:
+        """Return a protein's name, its letters, and its page at UniProt where it has one."""
+        data = _proteins(dataset)
+        sequence = data.sequence_of(record)
+        name = data.names.get(record, "")
+        known = UNIPROT_ACCESSION.fullmatch(record) is not None
+        return RecordView(
+            title=f"{record} · {name}" if name else record,
+            symbols=tuple(sequence),
+            link=f"https://www.uniprot.org/uniprotkb/{record}" if known else "",
+        )
+
+    def _width(self, layer: str) -> int:
+        layers = self._network.layers
+        if layer not in layers:
+            raise UnknownNameError("layer", layer, layers)
+        return layers[layer]
+
+    def _batches(
+        self,
+        data: ProteinDataset,
+        records: Sequence[str],
+        n_windows: dict[str, int] | None = None,
+    ) -> Iterator[Batch]:
+        windows: list[Window] = []
+        for record in dict.fromkeys(records):
+            n_residues = len(data.sequence_of(record))
+            cut = plan_windows(record, n_residues, window=self._window, overlap=self._overlap)
+            windows += cut
+            if n_windows is not None:
+                n_windows[record] = len(cut)
+        for group in plan_batches(windows, self._tokens_per_batch):
+            yield build_batch(group, data.sequences, self._network.vocabulary)
+
+    def _capture(self, batch: Batch, widths: Mapping[str, int]) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs ``(B, L, D)`` of layers for one batch."""
+        network = self._network
+        tokens = batch.tokens.to(network.device)
+        with capture(network.root, widths) as found, torch.inference_mode(), self._arithmetic():
+            network.run(tokens)
+        for layer, width in widths.items():
+            if tuple(found[layer].shape) != (*tokens.shape, width):
+                raise InputError(
+                    f"layer {layer!r} gives {tuple(found[layer].shape)} for {tuple(tokens.shape)}",
+                    allowed=f"one vector of {width} channels per token, padding included",
+                    todo="Load the model without flash attention, or choose another layer",
+                )
+        return {layer: found[layer].float().cpu().numpy() for layer in widths}
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        if self._precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._network.device.type, torch.bfloat16)
+
+
+def _proteins(dataset: Dataset) -> ProteinDataset:
+    if not isinstance(dataset, ProteinDataset):
+        raise InputError(
+            f"the protein adapter cannot read a {type(dataset).__name__}",
+            allowed="datasets that this adapter opened",
+        )
+    return dataset
+
+
+def _parse_device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0][:200]
+        raise InputError(
+            f"unknown device {device!r}: {first}", allowed="cpu, cuda, cuda:N"
+        ) from None
