@@ -1,0 +1,128 @@
+"""show: folder -> what the artefact is, from what it was made, by which version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, StoreError
+from .manifest import Manifest, is_finished, read_manifest
+from .schema import JOURNAL_FILE, REQUEST_FILE
+
+__all__ = ["show"]
+
+_SHORT = 12
+_DEPTH = 3
+
+
+def show(path: Path | str) -> str:
+    """Describe an artefact, or list the artefacts of a study's folder.
+
+    Parameters
+    ----------
+    path
+        Folder of an artefact, finished or interrupted, or a folder that holds some.
+
+    Returns
+    -------
+    str
+        Lines of text. Inputs that lie beside the artefact are named by their folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    StoreError
+        If the folder holds no artefact.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(
+            f"{path} is not a folder", todo="Name the folder that a verb wrote with --out"
+        )
+    if is_finished(path):
+        return "\n".join(_describe(path, read_manifest(path)))
+    if (path / REQUEST_FILE).is_file():
+        return "\n".join(_describe_unfinished(path))
+    found = sorted(_artefacts(path))
+    if not found:
+        raise StoreError(f"{path} holds no artefact of this library")
+    return "\n".join(_list(path, found))
+
+
+def _describe(path: Path, manifest: Manifest) -> Iterator[str]:
+    sizes = [(path / name).stat().st_size for name in manifest.files if (path / name).is_file()]
+    yield f"{path}: {manifest.kind}"
+    yield f"  digest    {manifest.digest}"
+    yield f"  files     {len(manifest.files)}, {sum(sizes) / 1e6:.1f} MB"
+    if len(sizes) < len(manifest.files):
+        yield f"  damaged   {len(manifest.files) - len(sizes)} files are missing"
+    yield from _inputs(path, manifest.inputs)
+    yield from _section("settings", manifest.settings)
+    yield from _section("versions", manifest.versions)
+
+
+def _describe_unfinished(path: Path) -> Iterator[str]:
+    request = _read_request(path)
+    journal = path / JOURNAL_FILE
+    n_parts = journal.read_bytes().count(b"\n") if journal.is_file() else 0
+    yield f"{path}: {request.get('kind')}, unfinished"
+    yield f"  state     {n_parts} parts are committed; the command that made it continues it"
+    yield from _inputs(path, request.get("inputs", {}))
+    yield from _section("settings", request.get("settings", {}))
+
+
+def _list(path: Path, found: list[Path]) -> Iterator[str]:
+    width = max(len(each.relative_to(path).as_posix()) for each in found)
+    yield f"{path}: {len(found)} artefacts"
+    for each in found:
+        name = each.relative_to(path).as_posix().ljust(width)
+        if is_finished(each):
+            manifest = read_manifest(each)
+            yield f"  {name}  {manifest.kind}  {manifest.digest[:_SHORT]}"
+        else:
+            yield f"  {name}  {_read_request(each).get('kind')}  unfinished"
+
+
+def _inputs(path: Path, inputs: Mapping[str, Any]) -> Iterator[str]:
+    if not inputs:
+        return
+    beside = {
+        read_manifest(each).digest: each
+        for each in _artefacts(path.resolve().parent)
+        if is_finished(each)
+    }
+    yield "  made from"
+    for name, digest in sorted(inputs.items()):
+        place = beside.get(str(digest))
+        where = f"  ({place.relative_to(path.resolve().parent).as_posix()})" if place else ""
+        yield f"    {name}: {str(digest)[:_SHORT]}{where}"
+
+
+def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:
+    if values:
+        yield f"  {title}"
+    for name, value in sorted(values.items()):
+        yield f"    {name}: {value if isinstance(value, str) else json.dumps(value)}"
+
+
+def _artefacts(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
+    for each in sorted(folder.iterdir()):
+        if not each.is_dir() or each.is_symlink() or each.name.startswith("."):
+            continue
+        if (each / REQUEST_FILE).is_file():
+            yield each
+        elif depth > 1:
+            yield from _artefacts(each, depth - 1)
+
+
+def _read_request(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads((path / REQUEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path / REQUEST_FILE} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise StoreError(f"{path / REQUEST_FILE} does not hold a JSON object")
+    return value
