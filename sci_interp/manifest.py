@@ -84,14 +84,26 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write ``data`` under a temporary name, fsync, rename, and fsync the folder."""
+    """Write ``data`` under a temporary name, fsync, rename, and fsync the folder.
+
+    Raises
+    ------
+    StoreError
+        If the disk refuses.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as handle:
-        handle.write(data.encode() if isinstance(data, str) else data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data.encode() if isinstance(data, str) else data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}",
+            todo="Make room or mend the disk and run the command again; it continues here",
+        ) from error
 
 
 def is_finished(folder: Path) -> bool:
@@ -120,7 +132,11 @@ def begin_artefact(
                 todo="Choose another output folder, or delete this one",
             )
         return is_finished(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    # A run that was killed inside its first write leaves the request's temporary file.
+    begun = {REQUEST_FILE + ".tmp"}
+    if folder.exists() and (
+        not folder.is_dir() or any(path.name not in begun for path in folder.iterdir())
+    ):
         raise StoreError(
             f"{folder} exists and is not an artefact of this library",
             todo="Choose another output folder",
