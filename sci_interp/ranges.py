@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,7 +75,8 @@ class RangeWriter:
         self._temporary = path.with_name(path.name + ".tmp")
         narrow = {name: pa.int32() if name in _NARROW else pa.int64() for name in columns}
         self._schema = pa.schema(list(narrow.items()))
-        self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+        with _typed_errors(path):
+            self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
         self._parts: list[tuple[NDArray[np.int64], ...]] = []
         self._n_rows = 0
 
@@ -86,7 +88,8 @@ class RangeWriter:
         self._parts.append(columns)
         self._n_rows += len(columns[0])
         if self._n_rows >= ROW_GROUP_ROWS:
-            self._flush(final=False)
+            with _typed_errors(self._path):
+                self._flush(final=False)
 
     def _flush(self, *, final: bool) -> None:
         import pyarrow as pa
@@ -115,12 +118,24 @@ class RangeWriter:
             self._writer.close()
             self._temporary.unlink(missing_ok=True)
             return
-        self._flush(final=True)
-        self._writer.close()
-        with self._temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        self._temporary.replace(self._path)
-        sync_folder(self._path.parent)
+        with _typed_errors(self._path):
+            self._flush(final=True)
+            self._writer.close()
+            with self._temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            self._temporary.replace(self._path)
+            sync_folder(self._path.parent)
+
+
+@contextmanager
+def _typed_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}",
+            todo="Make room or mend the disk and run the command again",
+        ) from error
 
 
 class RangeReader:

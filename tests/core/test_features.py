@@ -343,7 +343,7 @@ def test_sparse_rows_with_empty_rows_are_valid():
 
 
 def test_names_are_one_for_every_feature(tmp_path):
-    with pytest.raises(InputError, match="2 names .* 12 features"):
+    with pytest.raises(InputError, match=r"2 names .* 12 features"):
         encode(Threshold(), make_source(), out=tmp_path / "f", names=["a", "b"], progress=False)
 
 
