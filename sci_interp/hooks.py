@@ -118,7 +118,7 @@ def _first_tensor(output: Any, name: str) -> Tensor:
     if not isinstance(first, torch.Tensor):
         raise SciInterpError(
             f"layer {name!r} gives {type(output).__name__} and no tensor first",
-            allowed="layers that give a tensor, or a tuple, list or mapping whose first item is one",
+            allowed="layers that give a tensor, or a container whose first item is one",
             todo="Choose another layer",
         )
     return first

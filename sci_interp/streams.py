@@ -1,0 +1,240 @@
+"""Activations on demand: the network runs when a token range is read, and nothing is stored."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .adapter import Adapter, Dataset, RecordActivations
+from .axis import TokenAxis
+from .errors import InputError, NotFiniteError, SciInterpError, UnknownNameError
+from .manifest import digest_json
+from .schema import RECORD, Split
+from .token_layout import work_units
+
+__all__ = ["ActivationStream", "require_layer", "run_unit"]
+
+#: Tokens that a stream asks the network for at once: one block of shuffled training.
+STREAM_TOKENS: Final = 16_384
+
+
+def require_layer(adapter: Adapter, layer: str) -> int:
+    """Return the width of a layer.
+
+    Raises
+    ------
+    UnknownNameError
+        If the adapter has no such layer; the message lists those it has.
+    """
+    widths = adapter.layers()
+    if layer not in widths:
+        raise UnknownNameError("layer", layer, widths)
+    return int(widths[layer])
+
+
+def run_unit(
+    adapter: Adapter,
+    dataset: Dataset,
+    axis: TokenAxis,
+    *,
+    unit: tuple[int, int],
+    widths: Mapping[str, int],
+) -> Iterator[tuple[str, int, RecordActivations]]:
+    """Run the network on consecutive records and check what it yields.
+
+    Parameters
+    ----------
+    adapter, dataset
+        Model and data.
+    axis
+        The records.
+    unit
+        Half-open range of records.
+    widths
+        Channels of the wanted layers.
+
+    Yields
+    ------
+    record : str
+        The record, in the order of the adapter.
+    start : int
+        Its first token on the axis.
+    activations : RecordActivations
+        Finite, of the right shape, for every wanted layer.
+
+    Raises
+    ------
+    SciInterpError
+        If the adapter yields another record, one twice or not at all, or a wrong shape.
+    NotFiniteError
+        If activations hold NaN or infinity.
+    """
+    names = axis.records[RECORD].iloc[unit[0] : unit[1]].tolist()
+    starts = axis.record_starts
+    waiting = {name: unit[0] + index for index, name in enumerate(names)}
+    for found in adapter.activations(dataset, names, list(widths)):
+        index = waiting.pop(found.record, None)
+        if index is None:
+            how = "twice" if found.record in names else "without being asked for it"
+            raise SciInterpError(f"adapter {adapter.name!r} yielded record {found.record!r} {how}")
+        _check_values(found, int(starts[index + 1] - starts[index]), widths)
+        yield found.record, int(starts[index]), found
+    if waiting:
+        raise SciInterpError(
+            f"adapter {adapter.name!r} did not yield record {next(iter(waiting))!r}",
+            allowed="every record that was asked for, once",
+        )
+
+
+def _check_values(found: RecordActivations, n_tokens: int, widths: Mapping[str, int]) -> None:
+    for layer, width in widths.items():
+        values = found.values.get(layer)
+        if values is None:
+            raise SciInterpError(f"record {found.record!r} came without layer {layer!r}")
+        if values.shape != (n_tokens, width):
+            raise SciInterpError(
+                f"the activations of record {found.record!r}, layer {layer!r}, have the shape "
+                f"{tuple(values.shape)}",
+                allowed=f"({n_tokens}, {width}): a row for every token",
+            )
+        if not np.isfinite(values).all():
+            raise NotFiniteError(
+                f"the activations of record {found.record!r}, layer {layer!r}, hold NaN or "
+                "infinity",
+                todo="Leave the record out, or run the network in float32",
+            )
+
+
+class ActivationStream:
+    """Activations of one layer, computed when they are read; an ``ActivationSource``.
+
+    Parameters
+    ----------
+    adapter, dataset
+        Model and data.
+    layer
+        The layer.
+    fractions
+        Shares of the splits; None takes the default.
+    unit_tokens
+        Tokens that the network is asked for at once.
+    cached_units
+        Units that are kept in memory after they were read.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer.
+    InputError
+        If a size is not positive, or the dataset has no record.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        dataset: Dataset,
+        layer: str,
+        *,
+        fractions: Mapping[Split, float] | None = None,
+        unit_tokens: int = STREAM_TOKENS,
+        cached_units: int = 2,
+    ) -> None:
+        if min(unit_tokens, cached_units) < 1:
+            raise InputError(
+                f"unit_tokens={unit_tokens}, cached_units={cached_units} are not usable",
+                allowed="positive numbers",
+            )
+        self._adapter = adapter
+        self._dataset = dataset
+        self._layer = layer
+        self._width = require_layer(adapter, layer)
+        self._axis = TokenAxis.build(dataset.table, fractions)
+        self._units = work_units(self._axis, unit_tokens)
+        self._first_tokens = self._axis.record_starts[self._units[:, 0]]
+        self._cached_units = cached_units
+        self._cache: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._unit_tokens = unit_tokens
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+        return self._axis
+
+    @property
+    def layer(self) -> str:
+        """Name of the hooked layer."""
+        return self._layer
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return self._width
+
+    @property
+    def model(self) -> Mapping[str, str]:
+        """``name``, ``digest`` and ``dtype`` of the network."""
+        return asdict(self._adapter.model)
+
+    @property
+    def digest(self) -> str:
+        """Identity of model, data, layer and units."""
+        return digest_json(
+            {
+                "model": dict(self.model),
+                "dataset": self._dataset.digest,
+                "axis": self._axis.digest,
+                "layer": self._layer,
+                "unit_tokens": self._unit_tokens,
+            }
+        )
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the activations ``(stop - start, width)`` of a token range.
+
+        Raises
+        ------
+        InputError
+            If the range leaves the axis.
+        SciInterpError
+            If the adapter yields something other than it was asked for.
+        """
+        if not 0 <= start <= stop <= self._axis.n_tokens:
+            raise InputError(
+                f"the token range {start}:{stop} is not in the stream",
+                allowed=f"ranges within 0:{self._axis.n_tokens}",
+            )
+        values = np.empty((stop - start, self._width), np.float32)
+        for index in self._overlapping(start, stop):
+            rows = self._unit(index)
+            first = int(self._first_tokens[index])
+            low, high = max(start, first), min(stop, first + len(rows))
+            values[low - start : high - start] = rows[low - first : high - first]
+        return values
+
+    def _overlapping(self, start: int, stop: int) -> Sequence[int]:
+        first = int(np.searchsorted(self._first_tokens, start, side="right")) - 1
+        return range(first, int(np.searchsorted(self._first_tokens, stop, side="left")))
+
+    def _unit(self, index: int) -> NDArray[np.float32]:
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        while len(self._cache) >= self._cached_units:
+            self._cache.popitem(last=False)
+        first, last = self._units[index].tolist()
+        starts = self._axis.record_starts
+        values = np.empty((int(starts[last] - starts[first]), self._width), np.float32)
+        widths = {self._layer: self._width}
+        for _, at, found in run_unit(
+            self._adapter, self._dataset, self._axis, unit=(first, last), widths=widths
+        ):
+            rows = found.values[self._layer]
+            offset = at - int(starts[first])
+            values[offset : offset + len(rows)] = rows
+        self._cache[index] = values
+        return values
