@@ -1,0 +1,1 @@
+"""enrich: FeatureStore x AnnotationStore -> EnrichmentResult."""

@@ -1,0 +1,124 @@
+"""What enrichment reads: feature codes and annotations on one token axis, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sci_interp.adapter import Label
+from sci_interp.axis import TokenAxis
+from sci_interp.codes import Codes
+from sci_interp.schema import MAX_LEVEL, Split
+
+__all__ = ["FeatureSource", "KnownSource", "RunSlice", "bin_of_level", "iterate_slices"]
+
+#: Tokens that are held at once.
+SLICE_TOKENS = 250_000
+
+
+class FeatureSource(Protocol):
+    """Quantised codes along a token axis: a feature store, or codes in memory."""
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, or nothing where they have none."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the codes."""
+
+    def read(self, start: int, stop: int) -> Codes:
+        """Return the codes of a token range; values are uint8 levels."""
+
+
+class RunSlice(Protocol):
+    """Annotations of a token range in positions of the common axis.
+
+    Runs are sorted by label, then start, and never cross a record; known ranges are clipped.
+    """
+
+    @property
+    def label(self) -> NDArray[np.integer]:
+        """Label of every run ``(n_runs,)``."""
+
+    @property
+    def instance(self) -> NDArray[np.integer]:
+        """Instance of every run ``(n_runs,)``."""
+
+    @property
+    def start(self) -> NDArray[np.integer]:
+        """First token of every run ``(n_runs,)``."""
+
+    @property
+    def stop(self) -> NDArray[np.integer]:
+        """Token after every run ``(n_runs,)``."""
+
+    @property
+    def known_group(self) -> NDArray[np.integer]:
+        """Label group of every known range ``(n_ranges,)``."""
+
+    @property
+    def known_start(self) -> NDArray[np.integer]:
+        """First token of every known range ``(n_ranges,)``."""
+
+    @property
+    def known_stop(self) -> NDArray[np.integer]:
+        """Token after every known range ``(n_ranges,)``."""
+
+
+class KnownSource(Protocol):
+    """Annotations along a token axis: an annotation store, or shifted annotations."""
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """The labels."""
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The label groups."""
+
+    @property
+    def group_of_label(self) -> NDArray[np.integer]:
+        """Group of every label ``(n_labels,)``."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the annotations."""
+
+    def read(self, start: int, stop: int) -> RunSlice:
+        """Return the annotations of a token range that begins and ends with records."""
+
+
+def iterate_slices(
+    axis: TokenAxis, split: Split, *, n_tokens: int = SLICE_TOKENS
+) -> Iterator[tuple[int, int]]:
+    """Yield token ranges of whole records that cover a split, of about ``n_tokens`` each."""
+    first, last = axis.record_range([split])
+    starts = axis.record_starts
+    while first < last:
+        stop = int(np.searchsorted(starts, starts[first] + n_tokens, side="right")) - 1
+        stop = min(max(stop, first + 1), last)
+        yield int(starts[first]), int(starts[stop])
+        first = stop
+
+
+def bin_of_level(floors: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the bin of every level ``(256,)``; ``floors`` are the bins' lowest levels."""
+    assert floors[0] == 1, "the lowest bin takes any activity"
+    levels = np.arange(MAX_LEVEL + 1)
+    return np.maximum(np.searchsorted(floors, levels, side="right") - 1, 0).astype(np.uint8)

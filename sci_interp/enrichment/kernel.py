@@ -1,0 +1,88 @@
+"""Compiled loops: the decorator, the random stream and the threads that all kernels share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["compiled", "default_threads", "next_below", "pair_seeds", "run_ranges"]
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def compiled(function: Function) -> Function:
+    """Compile a loop over arrays; it releases the interpreter lock and is cached on disk."""
+    return cast(Function, numba.njit(cache=True, nogil=True)(function))
+
+
+@compiled
+def next_below(state: NDArray[np.uint64], n: int) -> int:
+    """Advance a SplitMix64 stream and return an integer in ``0 <= i < n`` (n below 2**32).
+
+    Parameters
+    ----------
+    state : (1,) uint64
+        The stream; changed in place.
+    n
+        Number of outcomes.
+    """
+    state[0] += np.uint64(0x9E3779B97F4A7C15)
+    word = state[0]
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    word = word ^ (word >> np.uint64(31))
+    return int(((word >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+
+
+def pair_seeds(
+    seed: int, feature: NDArray[np.integer], label: NDArray[np.integer], *, salt: int
+) -> NDArray[np.uint64]:
+    """Return one random stream per pair, a function of the seed and the pair alone.
+
+    Parameters
+    ----------
+    seed
+        The user's seed.
+    feature, label : (n_pairs,) integer
+        The pairs.
+    salt
+        Separates streams of the same pair.
+    """
+    word = np.full(len(feature), seed % 2**64, np.uint64)
+    for part in (feature.astype(np.uint64), label.astype(np.uint64), np.full(1, salt, np.uint64)):
+        word = word + part * np.uint64(0xD1342543DE82EF95) + np.uint64(0x9E3779B97F4A7C15)
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        word = word ^ (word >> np.uint64(31))
+    return word
+
+
+def default_threads() -> int:
+    """Return the number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_ranges(
+    work: Callable[[int, int], None], n_items: int, *, size: int, n_threads: int
+) -> None:
+    """Call ``work(start, stop)`` on consecutive ranges of ``n_items`` items, on several threads.
+
+    ``work`` writes results of different items to different places, so the outcome does not depend
+    on the number of threads.
+    """
+    ranges = [(start, min(start + size, n_items)) for start in range(0, n_items, size)]
+    if n_threads <= 1 or len(ranges) <= 1:
+        for start, stop in ranges:
+            work(start, stop)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for done in [pool.submit(work, start, stop) for start, stop in ranges]:
+            done.result()

@@ -1,0 +1,298 @@
+"""The two-stage, cross-fitted test of every feature-label pair.
+
+In each direction thresholds are chosen and pairs screened on one half, and the pairs that pass are
+tested on the other by permutation. The false discovery rate is controlled at q/2 in each direction
+and the findings are united.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .inputs import FeatureSource, KnownSource
+from .kernel import default_threads
+from .scores import PairList, Robust, score_pairs
+from .selection import DIRECTIONS, Direction, Selection
+from .significance import (
+    ENOUGH,
+    Dependence,
+    PermutationTest,
+    adjust_p,
+    classify_links,
+    permute_pairs,
+)
+from .tracks import Entries, LabelTracks, read_entries, read_labels
+
+__all__ = ["LinkSettings", "Links", "Study", "link_pairs"]
+
+Ints = NDArray[np.int64]
+
+#: A label needs this many families with an event in each half.
+MIN_EVENT_FAMILIES = 8
+#: A pair needs this effective number of families (Kish) in each half.
+MIN_KISH = 5.0
+#: One-sided p of the robust t below which a pair goes on to the other half.
+SCREEN_P = 0.05
+#: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
+NUISANCE_F1 = 0.5
+#: Activity entries that are held at once.
+MAX_ENTRIES = 2**24
+
+TOO_FEW_FAMILIES = "label in fewer than 8 families of a half"
+TOO_CONCENTRATED = "effective number of families below 5"
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """Settings of the test.
+
+    Attributes
+    ----------
+    q : float
+        False discovery rate.
+    seed : int
+        Seed of every random draw.
+    n_permutations, max_permutations : int
+        Draws of a pair at most; and where few pairs are left, draws that resolve their p.
+    dependence : "bh" or "by"
+        Which adjustment.
+    n_threads : int
+        Threads; nothing depends on it.
+    max_entries : int
+        Activity entries held at once: memory; nothing depends on it.
+    """
+
+    q: float = 0.05
+    seed: int = 0
+    n_permutations: int = 4_000
+    max_permutations: int = 100_000
+    dependence: Dependence = "bh"
+    n_threads: int = field(default_factory=default_threads)
+    max_entries: int = MAX_ENTRIES
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One source of features under test."""
+
+    features: FeatureSource
+    known: KnownSource
+    selection: Selection
+    settings: LinkSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """Outcome of the test.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per tested pair: ``feature, label`` (numbers), ``direction`` (number), ``p_local,
+        p_swap, p, q, class``; the direction is the one with the stronger outcome.
+    n_candidates, n_tested : int
+        Pairs with positive association on a selecting half; pairs that passed the screen.
+    not_identifiable : mapping of reason to number of pairs
+        Candidate pairs that cannot be judged, and why; over both directions.
+    """
+
+    table: pd.DataFrame
+    n_candidates: int
+    n_tested: int
+    not_identifiable: dict[str, int]
+
+
+def link_pairs(study: Study) -> Links:
+    """Run both directions and unite them."""
+    reasons = {TOO_FEW_FAMILIES: 0, TOO_CONCENTRATED: 0}
+    tables, n_candidates = [], 0
+    for way in DIRECTIONS:
+        pairs, n_found = _screen(study, way, reasons)
+        n_candidates += n_found
+        tables.append(_judge(_permute(study, way, pairs, reasons), study, way))
+    table = pd.concat(tables, ignore_index=True)
+    n_tested = len(table)
+    rank = table["class"].map(
+        {"site": 0, "record": 1, "positional": 2, "none": 3, "not identifiable": 4}
+    )
+    order = np.lexsort((table["direction"], table["q"].fillna(2.0), rank))
+    table = table.iloc[order].drop_duplicates(["label", "feature"])
+    table = table.sort_values(["label", "feature"], ignore_index=True)
+    return Links(table, n_candidates, n_tested, reasons)
+
+
+def each_chunk(
+    study: Study, tracks: LabelTracks, pairs: pd.DataFrame, *, max_entries: int | None = None
+) -> Iterator[tuple[Entries, PairList, pd.DataFrame]]:
+    """Yield pairs of one group with the activity they need, so that it fits in memory.
+
+    Parameters
+    ----------
+    study
+        The codes and settings.
+    tracks
+        Split and group.
+    pairs : DataFrame
+        Columns ``feature, label, bin``, sorted by feature, then bin.
+    max_entries
+        Activity entries held at once; the study's where omitted.
+    """
+    limit = max_entries or study.settings.max_entries
+    group = int(study.selection.group[tracks.labels[0]])
+    active = study.selection.active[tracks.split][group]
+    chosen, begin = np.unique(pairs["feature"].to_numpy(), return_index=True)
+    bins = pairs["bin"].to_numpy(np.uint8)
+    lowest = bins[begin] if len(chosen) else bins[:0]
+    n_entries = active[chosen, lowest]
+    bounds = np.append(begin, len(pairs))
+    first = 0
+    while first < len(chosen):
+        fits = np.searchsorted(np.cumsum(n_entries[first:]), limit, side="right")
+        last = first + max(1, int(fits))
+        part = slice(first, last)
+        entries = read_entries(
+            study.features,
+            tracks,
+            chosen=chosen[part],
+            lowest_bin=lowest[part],
+            n_entries=n_entries[part],
+            floors=study.selection.floors,
+        )
+        piece = pairs.iloc[bounds[first] : bounds[last]]
+        yield entries, _pair_list(piece, chosen[part], tracks.labels), piece
+        first = last
+
+
+def _pair_list(pairs: pd.DataFrame, chosen: Ints, labels: Ints) -> PairList:
+    return PairList(
+        np.searchsorted(chosen, pairs["feature"].to_numpy()).astype(np.int64),
+        pairs["bin"].to_numpy(np.int64),
+        np.searchsorted(labels, pairs["label"].to_numpy()).astype(np.int64),
+    )
+
+
+def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> tuple[pd.DataFrame, int]:
+    """Return the pairs that pass the screen on the selecting half, and the number of candidates."""
+    passed, n_candidates = [], 0
+    for group in range(len(study.known.groups)):
+        candidates = _candidates(study, way, group)
+        n_candidates += len(candidates)
+        if candidates.empty:
+            continue
+        axis = study.features.axis
+        halves = [
+            read_labels(axis, study.known, split, group) for split in (way.selecting, way.testing)
+        ]
+        n_families = np.minimum(*(half.n_event_families() for half in halves))
+        place = np.searchsorted(halves[0].labels, candidates["label"])
+        enough = n_families[place] >= MIN_EVENT_FAMILIES
+        reasons[TOO_FEW_FAMILIES] += int((~enough).sum())
+        for entries, pairs, piece in each_chunk(study, halves[0], candidates[enough]):
+            robust = score_pairs(entries, halves[0], pairs, n_threads=study.settings.n_threads)
+            spread = robust.kish >= MIN_KISH
+            reasons[TOO_CONCENTRATED] += int((~spread).sum())
+            passed.append(piece[spread & (robust.p < SCREEN_P)])
+    columns = ["feature", "label", "bin", "group"]
+    empty = pd.DataFrame({column: np.zeros(0, np.int64) for column in columns})
+    return pd.concat([empty, *passed], ignore_index=True), n_candidates
+
+
+def _candidates(study: Study, way: Direction, group: int) -> pd.DataFrame:
+    """Return the positively associated pairs of one group on the selecting half."""
+    found: list[tuple[Ints, Ints]] = []
+    for label in np.flatnonzero(study.selection.group == group):
+        table = study.selection.confusion(way.number, way.selecting, slice(None), int(label))
+        chosen = (table.true_positive > 0) & (table.log_odds > 0)
+        if study.known.labels[int(label)].nuisance:
+            chosen &= table.hybrid_f1 > NUISANCE_F1
+        feature = np.flatnonzero(chosen)
+        found.append((feature, np.full(len(feature), label)))
+    empty = np.zeros(0, np.int64)
+    features = np.concatenate([empty, *(pair[0] for pair in found)])
+    labels = np.concatenate([empty, *(pair[1] for pair in found)])
+    bins = study.selection.bin[way.number][labels, features].astype(np.int64)
+    order = np.lexsort((labels, bins, features))
+    columns = {"feature": features[order], "label": labels[order], "bin": bins[order]}
+    return pd.DataFrame(columns).assign(group=group)
+
+
+def _permute(
+    study: Study, way: Direction, survivors: pd.DataFrame, reasons: dict[str, int]
+) -> pd.DataFrame:
+    """Test survivors on the testing half; p is NaN where it is not identifiable there."""
+    test = study.settings
+    done = _permute_once(study, way, survivors, test.n_permutations)
+    reasons[TOO_CONCENTRATED] += int(done["p"].isna().sum())
+    open_ = (done["p"] < (ENOUGH + 1) / (test.n_permutations + 1)).to_numpy()
+    if not open_.any():
+        return done
+    needed = 5 * len(done) / (open_.sum() * test.q / 2)
+    n_draws = int(min(np.ceil(needed), test.max_permutations))
+    if n_draws <= test.n_permutations:
+        return done
+    more = _permute_once(study, way, done.loc[open_, ["feature", "label", "bin", "group"]], n_draws)
+    return pd.concat([done[~open_], more], ignore_index=True)
+
+
+def _permute_once(
+    study: Study, way: Direction, survivors: pd.DataFrame, n_draws: int
+) -> pd.DataFrame:
+    settings = PermutationTest(n_draws, study.settings.seed, way.number, study.settings.n_threads)
+    columns = ("kish", "p_local", "p_swap", "p")
+    empty = survivors.iloc[:0].assign(**{column: np.zeros(0) for column in columns})
+    parts = [empty]
+    for group in survivors["group"].unique():
+        tracks = read_labels(study.features.axis, study.known, way.testing, int(group))
+        chosen = survivors[survivors["group"] == group]
+        for entries, pairs, piece in each_chunk(study, tracks, chosen):
+            robust = score_pairs(entries, tracks, pairs, n_threads=settings.n_threads)
+            parts.append(_permute_chunk(entries, tracks, pairs, piece, robust, settings))
+    return pd.concat([part for part in parts if len(part)] or [empty], ignore_index=True)
+
+
+def _permute_chunk(
+    entries: Entries,
+    tracks: LabelTracks,
+    pairs: PairList,
+    piece: pd.DataFrame,
+    robust: Robust,
+    settings: PermutationTest,
+) -> pd.DataFrame:
+    spread = np.flatnonzero(robust.kish >= MIN_KISH)
+    chosen = PairList(*(column[spread] for column in pairs))
+    p_local, p_swap = np.full((2, len(piece)), np.nan)
+    p_local[spread], p_swap[spread] = permute_pairs(
+        entries, tracks, chosen, feature=piece["feature"].to_numpy()[spread], test=settings
+    )
+    return piece.assign(
+        kish=robust.kish, p_local=p_local, p_swap=p_swap, p=np.maximum(p_local, p_swap)
+    )
+
+
+def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
+    """Adjust the p of one direction at half the rate and classify its pairs.
+
+    A pair that cannot be judged on the testing half counts as tested with p = 1. Nuisance labels
+    are adjusted by themselves.
+    """
+    nuisance = np.array([label.nuisance for label in study.known.labels], bool)
+    of_pair = nuisance[pairs["label"].to_numpy(np.int64)]
+    adjusted = {}
+    for name in ("p", "p_local", "p_swap"):
+        filled = pairs[name].fillna(1.0).to_numpy(np.float64)
+        value = np.empty(len(pairs))
+        for part in (of_pair, ~of_pair):
+            value[part] = adjust_p(filled[part], study.settings.dependence)
+        adjusted[name] = np.minimum(2 * value, 1.0)
+    classes = classify_links(
+        adjusted["p"], adjusted["p_local"], adjusted["p_swap"], study.settings.q
+    )
+    unknown = pairs["p"].isna().to_numpy()
+    classes[unknown] = "not identifiable"
+    q = np.where(unknown, np.nan, adjusted["p"])
+    return pairs.assign(direction=way.number, q=q, **{"class": classes})

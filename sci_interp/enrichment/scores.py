@@ -1,0 +1,257 @@
+"""Family scores of feature-label pairs: U = sum over records of w (TP - X Y / n).
+
+In a record with n known tokens, X of them have the feature, Y the label and TP both; X Y / n is
+what independence inside the record gives. Families are independent of each other, so
+T = sum U / sqrt(sum U^2) is compared with Student's t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernel import compiled, run_ranges
+from .tracks import Entries, Instances, LabelTracks, Runs, Units
+
+__all__ = ["PairList", "Robust", "count_families", "score_pairs"]
+
+Ints = NDArray[np.int64]
+
+#: Pairs that a thread takes at once.
+PAIRS_AT_ONCE = 64
+
+
+class PairList(NamedTuple):
+    """Pairs to score, sorted by entry row and bin so that neighbours share a feature track.
+
+    Attributes
+    ----------
+    row : (n_pairs,) int64
+        Row of the feature in the entries.
+    bin : (n_pairs,) int64
+        Lowest bin that counts as active.
+    label : (n_pairs,) int64
+        Label, as a place in the group's labels.
+    """
+
+    row: Ints
+    bin: Ints
+    label: Ints
+
+    def part(self, start: int, stop: int) -> PairList:
+        """Return consecutive pairs."""
+        return PairList(self.row[start:stop], self.bin[start:stop], self.label[start:stop])
+
+
+@dataclass(frozen=True, eq=False)
+class Robust:
+    """Sums over families, per pair, all ``(n_pairs,)`` float64.
+
+    Attributes
+    ----------
+    first, second, fourth : array
+        Sums of U, U^2 and U^4.
+    n_informative : array
+        Families with a record in which both tracks vary.
+    """
+
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+    fourth: NDArray[np.float64]
+    n_informative: NDArray[np.float64]
+
+    @property
+    def statistic(self) -> NDArray[np.float64]:
+        """T, 0 where no family is informative."""
+        return _divide(self.first, np.sqrt(self.second))
+
+    @property
+    def kish(self) -> NDArray[np.float64]:
+        """Effective number of families, (sum U^2)^2 / sum U^4."""
+        return _divide(self.second**2, self.fourth)
+
+    @property
+    def p(self) -> NDArray[np.float64]:
+        """One-sided p of T with ``n_informative - 1`` degrees of freedom; 1 below two families."""
+        from scipy.special import stdtr
+
+        enough = self.n_informative >= 2
+        freedom = np.where(enough, self.n_informative - 1, 1.0)
+        return np.where(enough, stdtr(freedom, -self.statistic), 1.0)
+
+
+def score_pairs(
+    entries: Entries, tracks: LabelTracks, pairs: PairList, *, n_threads: int
+) -> Robust:
+    """Return the robust sums of pairs."""
+    sums = np.zeros((len(pairs.row), 4))
+
+    def work(start: int, stop: int) -> None:
+        _score(entries, tracks.units, tracks.runs, pairs.part(start, stop), sums[start:stop])
+
+    run_ranges(work, len(pairs.row), size=PAIRS_AT_ONCE, n_threads=n_threads)
+    return Robust(*sums.T.copy())
+
+
+def count_families(
+    entries: Entries, tracks: LabelTracks, pairs: PairList, *, n_threads: int
+) -> NDArray[np.float64]:
+    """Return TP, X and hit instances of pairs in every family ``(3, n_families, n_pairs)``."""
+    counts = np.zeros((len(pairs.row), 3, len(tracks.units.first) - 1))
+
+    def work(start: int, stop: int) -> None:
+        part, out = pairs.part(start, stop), counts[start:stop]
+        _count(entries, tracks.units, tracks.runs, tracks.instances, part, out)
+
+    run_ranges(work, len(pairs.row), size=PAIRS_AT_ONCE, n_threads=n_threads)
+    return np.ascontiguousarray(counts.transpose(1, 2, 0))
+
+
+def count_label_families(tracks: LabelTracks) -> NDArray[np.float64]:
+    """Return n, Y and instances of every label and family ``(3, n_labels, n_families)``."""
+    units, runs, instances = tracks.units, tracks.runs, tracks.instances
+    n_labels, n_families = len(tracks.labels), len(units.first) - 1
+    counts = np.zeros((3, n_labels, n_families))
+    counts[0] = np.diff(units.start[units.first])
+    covered = np.append(0, np.cumsum(runs.stop - runs.start))
+    counts[1] = np.diff(covered[runs.record[:, units.first]], axis=1)
+    label = np.repeat(np.arange(n_labels), np.diff(instances.first))
+    np.add.at(counts[2], (label, instances.family), 1)
+    return counts
+
+
+@compiled
+def active_positions(entries: Entries, row: int, lowest_bin: int) -> Ints:
+    """Return the known coordinates at which a feature reaches a bin, ascending."""
+    begin, end = entries.first[row], entries.first[row + 1]
+    found = np.empty(end - begin, np.int64)
+    n_found = 0
+    for entry in range(begin, end):
+        if entries.bin[entry] >= lowest_bin:
+            found[n_found] = entries.position[entry]
+            n_found += 1
+    return found[:n_found]
+
+
+@compiled
+def split_by_record(position: Ints, units: Units) -> Ints:
+    """Return the first position in every record, and the number of positions."""
+    n_records = len(units.start) - 1
+    first = np.empty(n_records + 1, np.int64)
+    at = 0
+    for record in range(n_records):
+        while at < len(position) and position[at] < units.start[record]:
+            at += 1
+        first[record] = at
+    first[n_records] = len(position)
+    return first
+
+
+@compiled
+def advance(position: Ints, at: int, end: int, limit: int) -> int:
+    """Return the first place in ``at:end`` whose position is ``limit`` or more (galloping)."""
+    step = 1
+    low = at
+    while low + step < end and position[low + step] < limit:
+        low += step
+        step *= 2
+    high = min(low + step, end)
+    while low < high:
+        middle = (low + high) // 2
+        if position[middle] < limit:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _overlap(
+    position: Ints, begin: int, end: int, runs: Runs, first: int, last: int
+) -> tuple[int, int]:
+    """Return the positions inside runs, and the tokens of the runs."""
+    both = covered = 0
+    for run in range(first, last):
+        covered += runs.stop[run] - runs.start[run]
+        begin = advance(position, begin, end, runs.start[run])
+        after = advance(position, begin, end, runs.stop[run])
+        both += after - begin
+        begin = after
+    return both, covered
+
+
+@compiled
+def _score(
+    entries: Entries, units: Units, runs: Runs, pairs: PairList, sums: NDArray[np.float64]
+) -> None:
+    position = active_positions(entries, pairs.row[0], pairs.bin[0])
+    first = split_by_record(position, units)
+    for pair in range(len(pairs.row)):
+        if pair > 0 and (
+            pairs.row[pair] != pairs.row[pair - 1] or pairs.bin[pair] != pairs.bin[pair - 1]
+        ):
+            position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
+            first = split_by_record(position, units)
+        pointer = runs.record[pairs.label[pair]]
+        for family in range(len(units.first) - 1):
+            score, varies = 0.0, False
+            for record in range(units.first[family], units.first[family + 1]):
+                n_active = first[record + 1] - first[record]
+                if n_active == 0 or pointer[record] == pointer[record + 1]:
+                    continue
+                both, covered = _overlap(
+                    position,
+                    first[record],
+                    first[record + 1],
+                    runs,
+                    pointer[record],
+                    pointer[record + 1],
+                )
+                n_tokens = units.start[record + 1] - units.start[record]
+                varies |= n_active < n_tokens and covered < n_tokens
+                score += units.weight[record] * (both - n_active * covered / n_tokens)
+            if varies:
+                sums[pair, 0] += score
+                sums[pair, 1] += score * score
+                sums[pair, 2] += score**4
+                sums[pair, 3] += 1
+
+
+@compiled
+def _count(
+    entries: Entries,
+    units: Units,
+    runs: Runs,
+    instances: Instances,
+    pairs: PairList,
+    counts: NDArray[np.float64],
+) -> None:
+    for pair in range(len(pairs.row)):
+        position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
+        first = split_by_record(position, units)
+        label = pairs.label[pair]
+        for family in range(len(units.first) - 1):
+            for record in range(units.first[family], units.first[family + 1]):
+                both, _ = _overlap(
+                    position,
+                    first[record],
+                    first[record + 1],
+                    runs,
+                    runs.record[label, record],
+                    runs.record[label, record + 1],
+                )
+                counts[pair, 0, family] += both
+                counts[pair, 1, family] += first[record + 1] - first[record]
+        for instance in range(instances.first[label], instances.first[label + 1]):
+            for run in range(instances.run[instance], instances.run[instance + 1]):
+                at = np.searchsorted(position, instances.start[run])
+                if at < len(position) and position[at] < instances.stop[run]:
+                    counts[pair, 2, instances.family[instance]] += 1
+                    break
+
+
+def _divide(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)

@@ -1,0 +1,317 @@
+"""Label runs and feature activity of one split and one label group, in known coordinates.
+
+Known coordinates count only the tokens in which the group was assessed, so that a record is one
+gapless stretch in which tracks can be shifted. Records without a known token are left out; the
+weights of the others add up to 1 in every family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sci_interp.axis import TokenAxis
+from sci_interp.ranges import merge_ranges
+from sci_interp.schema import STRATUM, WEIGHT, Split
+
+from .inputs import FeatureSource, KnownSource, bin_of_level, iterate_slices
+from .kernel import compiled
+
+__all__ = ["Entries", "LabelTracks", "Runs", "Units", "read_entries", "read_labels"]
+
+Ints = NDArray[np.int64]
+
+#: Families of one exchange stratum; labels are exchanged only inside it.
+STRATUM_FAMILIES = 60
+
+
+class Units(NamedTuple):
+    """Records with known tokens, and the families they form.
+
+    Attributes
+    ----------
+    start : (n_records + 1,) int64
+        First known coordinate of every record, and the number of known tokens.
+    weight : (n_records,) float64
+        Weight of every record; 1 in sum over a family.
+    first : (n_families + 1,) int64
+        First record of every family, and the number of records.
+    member : (n_families,) int64
+        Families by stratum.
+    stratum : (n_strata + 1,) int64
+        First place in ``member`` of every stratum, and the number of families.
+    """
+
+    start: Ints
+    weight: NDArray[np.float64]
+    first: Ints
+    member: Ints
+    stratum: Ints
+
+
+class Runs(NamedTuple):
+    """Runs of the group's labels in known coordinates, sorted by label, then start.
+
+    Attributes
+    ----------
+    start, stop : (n_runs,) int64
+        The runs. Those of a label are disjoint.
+    record : (n_labels, n_records + 1) int64
+        First run of a label in every record, and the place after its last run.
+    """
+
+    start: Ints
+    stop: Ints
+    record: Ints
+
+
+class Instances(NamedTuple):
+    """Instances of the group's labels, sorted by label; an instance may have several runs.
+
+    Attributes
+    ----------
+    first : (n_labels + 1,) int64
+        First instance of every label.
+    run : (n_instances + 1,) int64
+        First run of every instance.
+    family : (n_instances,) int64
+        Family it lies in.
+    start, stop : (n_runs,) int64
+        The runs in known coordinates.
+    """
+
+    first: Ints
+    run: Ints
+    family: Ints
+    start: Ints
+    stop: Ints
+
+
+class Entries(NamedTuple):
+    """Activity of some features at known tokens, sorted by feature, then position.
+
+    Attributes
+    ----------
+    first : (n_chosen + 1,) int64
+        First entry of every chosen feature.
+    position : (n_entries,) int64
+        Known coordinate.
+    bin : (n_entries,) uint8
+        Bin of the activity.
+    """
+
+    first: Ints
+    position: Ints
+    bin: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTracks:
+    """The label side of one split and group.
+
+    Attributes
+    ----------
+    split : str
+        The split.
+    labels : (n_labels,) int64
+        Labels of the group, ascending.
+    known_start, known_stop : (n_ranges,) int64
+        Known tokens on the common axis: disjoint ranges, ascending.
+    units : Units
+        Records and families.
+    runs : Runs
+        Union of every label's runs.
+    instances : Instances
+        The runs as annotated.
+    """
+
+    split: Split
+    labels: Ints
+    known_start: Ints
+    known_stop: Ints
+    units: Units
+    runs: Runs
+    instances: Instances
+
+    def n_event_families(self) -> Ints:
+        """Return in how many families each label occurs ``(n_labels,)``."""
+        present = np.diff(self.runs.record, axis=1) > 0
+        family = np.repeat(np.arange(len(self.units.first) - 1), np.diff(self.units.first))
+        return np.array([len(np.unique(family[row])) for row in present], np.int64)
+
+
+def read_labels(axis: TokenAxis, known: KnownSource, split: Split, group: int) -> LabelTracks:
+    """Read the annotations of one split and group, slice by slice."""
+    labels = np.flatnonzero(np.asarray(known.group_of_label) == group).astype(np.int64)
+    runs: list[list[Ints]] = []
+    ranges: list[list[Ints]] = []
+    for start, stop in iterate_slices(axis, split):
+        piece = known.read(start, stop)
+        mine = np.isin(piece.label, labels)
+        runs.append(_rows(mine, piece.label, piece.instance, piece.start, piece.stop))
+        mine = np.asarray(piece.known_group) == group
+        ranges.append(_rows(mine, piece.known_group, piece.known_start, piece.known_stop))
+    _, known_start, known_stop = merge_ranges(*_join(ranges, 3))
+    label, instance, first, last = _join(runs, 4)
+    first = _known_coordinate(first, known_start, known_stop)
+    last = _known_coordinate(last, known_start, known_stop)
+    inside = last > first
+    label = np.searchsorted(labels, label)[inside]
+    instance, first, last = instance[inside], first[inside], last[inside]
+    units = _read_units(axis, split, known_start, known_stop)
+    return LabelTracks(
+        split,
+        labels,
+        known_start,
+        known_stop,
+        units,
+        _union(label, first, last, units, len(labels)),
+        _instances(label, instance, first, last, units, len(labels)),
+    )
+
+
+def read_entries(
+    features: FeatureSource,
+    tracks: LabelTracks,
+    *,
+    chosen: Ints,
+    lowest_bin: NDArray[np.uint8],
+    n_entries: Ints,
+    floors: Sequence[int],
+) -> Entries:
+    """Read the activity of some features at the known tokens of ``tracks``, slice by slice.
+
+    Parameters
+    ----------
+    features
+        The codes.
+    tracks
+        Split, group and known tokens.
+    chosen : (n_chosen,) int64
+        Features, ascending.
+    lowest_bin : (n_chosen,) uint8
+        Lowest bin to keep of each of them.
+    n_entries : (n_chosen,) int64
+        How many entries that leaves, from the counts.
+    floors
+        Lowest level of each bin.
+    """
+    first = np.append(0, np.cumsum(n_entries)).astype(np.int64)
+    place = np.full(features.n_features, -1, np.int64)
+    place[chosen] = np.arange(len(chosen))
+    position = np.empty(first[-1], np.int64)
+    bins = np.empty(first[-1], np.uint8)
+    cursor = first[:-1].copy()
+    table = bin_of_level(floors)
+    for start, stop in iterate_slices(features.axis, tracks.split):
+        codes = features.read(start, stop)
+        tokens = np.arange(start, stop + 1)
+        rank = _known_coordinate(tokens, tracks.known_start, tracks.known_stop)
+        _fill_entries(
+            codes.indptr,
+            codes.feature,
+            table[codes.value],
+            rank,
+            place,
+            lowest_bin,
+            cursor,
+            position,
+            bins,
+        )
+    assert np.array_equal(cursor, first[1:]), "the counts belong to other codes"
+    return Entries(first, position, bins)
+
+
+@compiled
+def _fill_entries(
+    indptr: Ints,
+    feature: NDArray[np.unsignedinteger],
+    bins: NDArray[np.uint8],
+    rank: Ints,
+    place: Ints,
+    lowest_bin: NDArray[np.uint8],
+    cursor: Ints,
+    position: Ints,
+    kept: NDArray[np.uint8],
+) -> None:
+    for token in range(len(indptr) - 1):
+        if rank[token + 1] == rank[token]:
+            continue
+        for entry in range(indptr[token], indptr[token + 1]):
+            at = place[feature[entry]]
+            if at >= 0 and bins[entry] >= lowest_bin[at]:
+                position[cursor[at]] = rank[token]
+                kept[cursor[at]] = bins[entry]
+                cursor[at] += 1
+
+
+def _rows(chosen: NDArray[np.bool_], *columns: NDArray[np.integer]) -> list[Ints]:
+    return [np.asarray(column, np.int64)[chosen] for column in columns]
+
+
+def _join(parts: list[list[Ints]], n_columns: int) -> list[Ints]:
+    return [
+        np.concatenate([np.zeros(0, np.int64), *(part[column] for part in parts)])
+        for column in range(n_columns)
+    ]
+
+
+def _known_coordinate(token: Ints, known_start: Ints, known_stop: Ints) -> Ints:
+    """Return how many known tokens lie before each token."""
+    if len(known_start) == 0:
+        return np.zeros(len(token), np.int64)
+    before = np.append(0, np.cumsum(known_stop - known_start))
+    at = np.searchsorted(known_start, token, side="right") - 1
+    inside = np.minimum(token, known_stop[np.maximum(at, 0)]) - known_start[np.maximum(at, 0)]
+    return np.where(at < 0, 0, before[np.maximum(at, 0)] + inside).astype(np.int64)
+
+
+def _read_units(axis: TokenAxis, split: Split, known_start: Ints, known_stop: Ints) -> Units:
+    first, last = axis.record_range([split])
+    edge = _known_coordinate(axis.record_starts[first : last + 1], known_start, known_stop)
+    kept = np.flatnonzero(np.diff(edge) > 0)
+    block = np.searchsorted(axis.block_starts, np.arange(first, last), side="right")[kept]
+    begin = np.flatnonzero(np.append(True, block[1:] != block[:-1])) if len(kept) else kept
+    bounds = np.append(begin, len(kept)).astype(np.int64)
+    weight = axis.records[WEIGHT].to_numpy(np.float64)[first:last][kept]
+    covariate = axis.records[STRATUM].to_numpy(np.float64)[first:last][kept]
+    n_families = len(begin)
+    size = np.diff(bounds)
+    if n_families:
+        weight = weight / np.repeat(np.add.reduceat(weight, begin), size)
+        mean = np.add.reduceat(covariate, begin) / size
+    else:
+        mean = covariate
+    member = np.lexsort((np.arange(n_families), mean)).astype(np.int64)
+    n_strata = max(1, round(n_families / STRATUM_FAMILIES))
+    stratum = np.linspace(0, n_families, n_strata + 1).round().astype(np.int64)
+    return Units(np.append(edge[kept], edge[-1]), weight, bounds, member, stratum)
+
+
+def _union(label: Ints, start: Ints, stop: Ints, units: Units, n_labels: int) -> Runs:
+    # Runs of neighbouring records may touch in known coordinates: merged record by record.
+    n_records = len(units.start) - 1
+    record = np.searchsorted(units.start, start, side="right") - 1
+    key, start, stop = merge_ranges(label * max(n_records, 1) + record, start, stop)
+    wanted = np.arange(n_labels * n_records).reshape(n_labels, n_records)
+    begin = np.searchsorted(key, wanted)
+    end = np.searchsorted(key, (np.arange(n_labels) + 1) * n_records)
+    return Runs(start, stop, np.concatenate([begin, end[:, None]], axis=1).astype(np.int64))
+
+
+def _instances(
+    label: Ints, instance: Ints, start: Ints, stop: Ints, units: Units, n_labels: int
+) -> Instances:
+    order = np.lexsort((start, instance, label))
+    label, instance, start, stop = (x[order] for x in (label, instance, start, stop))
+    new = (label[1:] != label[:-1]) | (instance[1:] != instance[:-1])
+    run = np.flatnonzero(np.append(True, new)) if len(label) else np.zeros(0, np.int64)
+    record = np.searchsorted(units.start, start[run], side="right") - 1
+    family = np.searchsorted(units.first, record, side="right") - 1
+    first = np.searchsorted(label[run], np.arange(n_labels + 1))
+    ends = np.append(run, len(label)).astype(np.int64)
+    return Instances(first.astype(np.int64), ends, family.astype(np.int64), start, stop)

@@ -1,0 +1,122 @@
+"""The counting kernel equals a brute-force count, cell by cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted import annotations, to_codes
+
+from sci_interp.adapter import Label
+from sci_interp.axis import TokenAxis
+from sci_interp.enrichment.counts import Counts, at_or_above, count_split
+from sci_interp.enrichment.inputs import bin_of_level, iterate_slices
+from sci_interp.enrichment.memory import MemoryFeatures
+from sci_interp.schema import BIN_FLOORS
+
+ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
+LABELS = [Label("a", "x", ""), Label("b", "y", ""), Label("c", "x", ""), Label("d", "y", "")]
+
+
+def random_world(seed, n_records=5, n_features=4):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 12, n_records)
+    table = pd.DataFrame(
+        {"record": [f"r{i}" for i in range(n_records)], "block": "b", "n_tokens": sizes}
+    )
+    axis = TokenAxis.build(table, ALL_DISCOVERY)
+    level = rng.integers(1, 256, (axis.n_tokens, n_features)).astype(np.uint8)
+    level[rng.random(level.shape) < 0.5] = 0
+    runs, known = [], []
+    for record in range(n_records):
+        low, high = int(axis.record_starts[record]), int(axis.record_starts[record + 1])
+        for _ in range(int(rng.integers(0, 5))):
+            start = int(rng.integers(low, high))
+            stop = int(rng.integers(start + 1, high + 1))
+            label = int(rng.integers(len(LABELS)))
+            runs.append((label, 100 * record + 10 * label + int(rng.integers(2)), start, stop))
+        for group in range(2):
+            if rng.random() < 0.8:
+                start = int(rng.integers(low, high))
+                known.append((group, start, int(rng.integers(start + 1, high + 1))))
+    features = MemoryFeatures(axis, to_codes(level), n_features)
+    return axis, features, annotations(axis, LABELS, runs, known), level
+
+
+def brute_force(axis, known, level):
+    bins = bin_of_level(BIN_FLOORS)
+    n_features, n_bins = level.shape[1], len(BIN_FLOORS)
+    counts = Counts.zero(
+        np.arange(len(LABELS)),
+        known.group_of_label,
+        n_groups=2,
+        n_features=n_features,
+        n_bins=n_bins,
+    )
+    all_ = known.everything
+    mask = np.zeros((2, axis.n_tokens), bool)
+    for group, start, stop in zip(all_.known_group, all_.known_start, all_.known_stop, strict=True):
+        mask[group, start:stop] = True
+    counts.n_known[:] = mask.sum(1)
+    for group in range(2):
+        for token in np.flatnonzero(mask[group]):
+            for feature in np.flatnonzero(level[token]):
+                counts.active[group, feature, bins[level[token, feature]]] += 1
+    for label in range(len(LABELS)):
+        positive, instances = set(), {}
+        rows = zip(all_.label, all_.instance, all_.start, all_.stop, strict=True)
+        for of_label, instance, start, stop in rows:
+            tokens = [t for t in range(start, stop) if mask[known.group_of_label[label], t]]
+            if of_label == label and tokens:
+                positive.update(tokens)
+                instances.setdefault(instance, set()).update(tokens)
+        counts.n_positive[label] = len(positive)
+        counts.n_instances[label] = len(instances)
+        for feature in range(n_features):
+            for token in positive:
+                if level[token, feature]:
+                    counts.tokens[label, feature, bins[level[token, feature]]] += 1
+            for tokens in instances.values():
+                top = max(level[t, feature] for t in tokens)
+                if top:
+                    counts.instances[label, feature, bins[top]] += 1
+    return counts
+
+
+def assert_equal(left, right):
+    for name, value in vars(right).items():
+        np.testing.assert_array_equal(getattr(left, name), value, err_msg=name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_counts_equal_brute_force(seed):
+    axis, features, known, level = random_world(seed)
+    assert_equal(count_split(features, known, "discovery"), brute_force(axis, known, level))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_counts_add_up_over_slices_and_threads(monkeypatch, n_threads, size):
+    axis, features, known, _ = random_world(3, n_records=12)
+    whole = count_split(features, known, "discovery", n_threads=1)
+    slices = list(iterate_slices(axis, "discovery", n_tokens=size))
+    assert slices[0][0] == 0 and slices[-1][1] == axis.n_tokens
+    monkeypatch.setattr("sci_interp.enrichment.counts.iterate_slices", lambda *_: iter(slices))
+    assert_equal(count_split(features, known, "discovery", n_threads=n_threads), whole)
+
+
+def test_zero_is_neutral_and_label_blocks_are_parts():
+    _, features, known, _ = random_world(4)
+    whole = count_split(features, known, "discovery")
+    zero = Counts.zero(whole.labels, whole.group, n_groups=2, n_features=4, n_bins=len(BIN_FLOORS))
+    assert_equal(whole + zero, whole)
+    part = count_split(features, known, "discovery", labels=np.array([1, 3]))
+    np.testing.assert_array_equal(part.tokens, whole.tokens[[1, 3]])
+    np.testing.assert_array_equal(part.active, whole.active)
+
+
+def test_at_or_above_cumulates_from_the_top():
+    np.testing.assert_array_equal(at_or_above(np.array([[1, 2, 4]])), [[7, 6, 4]])
