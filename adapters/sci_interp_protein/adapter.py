@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,20 +23,17 @@ from sci_interp.adapter import (
     TokenLoss,
 )
 from sci_interp.errors import InputError, UnknownNameError
-from sci_interp.hooks import capture
 
-from .batches import Batch, Window, build_batch, plan_batches, plan_windows
 from .datasets import open_dataset
 from .decoys import shuffle_dataset
 from .losses import hidden_positions, masked_loss
 from .models import load_network
 from .nuisances import NUISANCES, nuisance_codes
+from .passes import PassSettings, Precision, plan_passes, run_layers
 from .records import UNIPROT_ACCESSION, ProteinDataset
 from .windows import describe_residue_windows
 
 __all__ = ["ProteinAdapter"]
-
-Precision = Literal["bfloat16", "float32"]
 
 
 class ProteinAdapter:
@@ -82,35 +78,18 @@ class ProteinAdapter:
         window: int = 1022,
         overlap: int = 300,
     ) -> None:
-        if precision not in ("bfloat16", "float32"):
-            raise InputError(f"unknown precision {precision!r}", allowed="bfloat16, float32")
-        if tokens_per_batch < 1:
-            raise InputError(f"tokens_per_batch is {tokens_per_batch}", allowed="at least 1")
-        if not 0 <= overlap < window:
-            raise InputError(
-                f"windows of {window} residues cannot overlap by {overlap}",
-                allowed="an overlap of at least 0 and below the window",
-            )
+        settings = PassSettings(precision, tokens_per_batch, window, overlap)
         network = load_network(model)
-        if precision == "bfloat16" and not network.autocasts:
-            raise InputError(f"{network.name} has no bfloat16 arithmetic", allowed="float32")
-        if network.max_residues is not None and window > network.max_residues:
-            raise InputError(
-                f"{network.name} has no positions for windows of {window} residues",
-                allowed=f"window={network.max_residues} or less, and an overlap below it",
-            )
+        settings.check_network(network)
         default = "cuda" if torch.cuda.is_available() else "cpu"
         network.to(_parse_device(device or default))
         self._network = network
-        self._precision = precision
-        self._tokens_per_batch = tokens_per_batch
-        self._window = window
-        self._overlap = overlap
+        self._settings = settings
 
     @property
     def model(self) -> ModelIdentity:
         """Name, weight digest and arithmetic of the network."""
-        return ModelIdentity(self._network.name, self._network.digest, self._precision)
+        return ModelIdentity(self._network.name, self._network.digest, self._settings.precision)
 
     @property
     def default_layer(self) -> str:
@@ -151,22 +130,7 @@ class ProteinAdapter:
         """
         data = _proteins(dataset)
         widths = {layer: self._width(layer) for layer in dict.fromkeys(layers)}
-        open_windows: dict[str, int] = {}
-        pending: dict[str, dict[str, NDArray[np.float32]]] = {}
-        for batch in self._batches(data, records, open_windows):
-            outputs = self._capture(batch, widths)
-            for row, window in enumerate(batch.windows):
-                if window.record not in pending:
-                    pending[window.record] = {
-                        layer: np.empty((window.n_residues, width), dtype=np.float32)
-                        for layer, width in widths.items()
-                    }
-                kept = slice(window.keep_start, window.keep_stop)
-                for layer, values in pending[window.record].items():
-                    values[kept] = outputs[layer][row, batch.kept(row)]
-                open_windows[window.record] -= 1
-                if open_windows[window.record] == 0:
-                    yield RecordActivations(window.record, pending.pop(window.record))
+        yield from run_layers(self._network, data, records, widths=widths, settings=self._settings)
 
     def token_coordinates(self, dataset: Dataset, record: str) -> Mapping[str, NDArray[np.float64]]:
         """Return ``residue``, the position in the chain from 1."""
@@ -241,7 +205,7 @@ class ProteinAdapter:
             )
         hidden = {r: hidden_positions(r, data.sequence_of(r), seed) for r in records}
         total = TokenLoss(0.0, 0)
-        for batch in self._batches(data, records):
+        for batch in plan_passes(self._network, data, records, settings=self._settings):
             total += masked_loss(self._network, batch, hidden, layer=layer, replacement=replacement)
         return total
 
@@ -262,42 +226,6 @@ class ProteinAdapter:
         if layer not in layers:
             raise UnknownNameError("layer", layer, layers)
         return layers[layer]
-
-    def _batches(
-        self,
-        data: ProteinDataset,
-        records: Sequence[str],
-        n_windows: dict[str, int] | None = None,
-    ) -> Iterator[Batch]:
-        windows: list[Window] = []
-        for record in dict.fromkeys(records):
-            n_residues = len(data.sequence_of(record))
-            cut = plan_windows(record, n_residues, window=self._window, overlap=self._overlap)
-            windows += cut
-            if n_windows is not None:
-                n_windows[record] = len(cut)
-        for group in plan_batches(windows, self._tokens_per_batch):
-            yield build_batch(group, data.sequences, self._network.vocabulary)
-
-    def _capture(self, batch: Batch, widths: Mapping[str, int]) -> dict[str, NDArray[np.float32]]:
-        """Return the outputs ``(B, L, D)`` of layers for one batch."""
-        network = self._network
-        tokens = batch.tokens.to(network.device)
-        with capture(network.root, widths) as found, torch.inference_mode(), self._arithmetic():
-            network.run(tokens)
-        for layer, width in widths.items():
-            if tuple(found[layer].shape) != (*tokens.shape, width):
-                raise InputError(
-                    f"layer {layer!r} gives {tuple(found[layer].shape)} for {tuple(tokens.shape)}",
-                    allowed=f"one vector of {width} channels per token, padding included",
-                    todo="Load the model without flash attention, or choose another layer",
-                )
-        return {layer: found[layer].float().cpu().numpy() for layer in widths}
-
-    def _arithmetic(self) -> AbstractContextManager[object]:
-        if self._precision == "float32":
-            return nullcontext()
-        return torch.autocast(self._network.device.type, torch.bfloat16)
 
 
 def _proteins(dataset: Dataset) -> ProteinDataset:
