@@ -201,9 +201,9 @@ def load_projection(path: Path | str) -> LinearProjection:
             weight=arrays["weight"],
             cut=arrays["cut"],
             names=tuple(described["names"]),
-            parent=described["parent"],
+            parent=dict(described["parent"]),
             scale=arrays["scale"],
-            details=described["details"],
+            details=dict(described["details"]),
         )
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise StoreError(f"{path} does not hold a projection: {error}") from error
