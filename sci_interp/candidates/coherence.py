@@ -1,0 +1,220 @@
+"""Gate 2: a feature's top windows resemble each other more than matched windows do.
+
+The windows of a feature come from different families. A reference set takes, for each of them, a
+window at a similar place (distance to the nearer end, or relative position) of a record of
+similar stratum from another family. The p-value is Monte Carlo and exact for the sets drawn:
+(1 + b) / (1 + B), stopped early after enough reference sets were as coherent (Besag and Clifford,
+1991).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sci_interp.adapter import Adapter, Dataset
+from sci_interp.axis import TokenAxis
+from sci_interp.schema import RECORD, STRATUM
+
+from .stretches import block_of_records
+from .windows import HALVES, TopWindows
+
+__all__ = ["Coherence", "ReferenceWindows", "measure_coherence"]
+
+#: Distances to an end of the record that are a place of their own.
+_END_EDGES = (2, 8, 32)
+_N_INNER = 6
+_N_STRATA = 4
+_WINDOWS_PER_CELL = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Coherence:
+    """Result of gate 2 for the features tested, in the order asked.
+
+    Attributes
+    ----------
+    cosine : (n,) float64
+        Mean cosine similarity between windows of different families.
+    excess : (n,) float64
+        The same, minus the mean over the reference sets.
+    p : (n,) float64
+        Monte Carlo p-value, one-sided.
+    """
+
+    cosine: NDArray[np.float64]
+    excess: NDArray[np.float64]
+    p: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceWindows:
+    """A bank of random windows: for each kind of place and stratum one from each of 64 families.
+
+    Attributes
+    ----------
+    cell : (n_windows,) int64
+        Place and stratum of every window, ascending.
+    block : (n_windows,) int64
+        Its family.
+    similarity : (n_windows, n_windows) float32
+        Cosine similarity of their descriptors.
+    """
+
+    cell: NDArray[np.int64]
+    block: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+
+    @classmethod
+    def draw(
+        cls, axis: TokenAxis, adapter: Adapter, dataset: Dataset, *, seed: int
+    ) -> ReferenceWindows:
+        """Draw the bank from discovery and test records, each cell from many families."""
+        generator = np.random.default_rng([seed, 1])
+        block_of_record = block_of_records(axis)
+        tokens, cells, blocks = [], [], []
+        seen: dict[int, set[int]] = {}
+        for record in generator.permutation(np.arange(*axis.record_range(HALVES))):
+            start, stop = axis.record_starts[record : record + 2]
+            block = int(block_of_record[record])
+            cell = cells_of(axis, np.arange(start, stop))
+            for value in np.unique(cell).tolist():
+                families = seen.setdefault(value, set())
+                if len(families) < _WINDOWS_PER_CELL and block not in families:
+                    families.add(block)
+                    tokens.append(start + generator.choice(np.flatnonzero(cell == value)))
+                    cells.append(value)
+                    blocks.append(block)
+        order = np.argsort(cells, kind="stable")
+        token = np.array(tokens, np.int64)[order]
+        unit = describe(axis, adapter, dataset, token)
+        return cls(np.array(cells)[order], np.array(blocks)[order], unit @ unit.T)
+
+
+def cells_of(axis: TokenAxis, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the kind of place and the stratum of tokens as one number each ``(n,)``."""
+    record = np.searchsorted(axis.record_starts, tokens, "right") - 1
+    head = tokens - axis.record_starts[record]
+    tail = axis.record_starts[record + 1] - 1 - tokens
+    near = np.minimum(head, tail)
+    end = np.searchsorted(_END_EDGES, near, "right")
+    inner = (head * _N_INNER) // (head + tail + 1)
+    place = np.where(near < _END_EDGES[-1], 2 * end + (tail < head), 2 * len(_END_EDGES) + inner)
+    stratum = axis.records[STRATUM].to_numpy()
+    edges = np.quantile(stratum, np.linspace(0, 1, _N_STRATA + 1)[1:-1])
+    of_record = np.searchsorted(edges, stratum, "right")
+    cell: NDArray[np.int64] = place * _N_STRATA + of_record[record]
+    return cell
+
+
+def describe(
+    axis: TokenAxis, adapter: Adapter, dataset: Dataset, tokens: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the adapter's descriptors of windows, scaled to unit length ``(n, n_numbers)``."""
+    ids = axis.records[RECORD]
+    record = np.searchsorted(axis.record_starts, tokens, "right") - 1
+    order = np.argsort(record, kind="stable")
+    starts = np.flatnonzero(np.diff(record[order], prepend=-1))
+    found: NDArray[np.float32] = np.zeros((len(tokens), 1), np.float32)
+    for rows in np.split(order, starts[1:]):
+        here = int(record[rows[0]])
+        local = tokens[rows] - axis.record_starts[here]
+        described = adapter.describe_windows(dataset, str(ids.iloc[here]), local)
+        if found.shape[1] != described.shape[1]:
+            found = np.zeros((len(tokens), described.shape[1]), np.float32)
+        found[rows] = described
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (found / np.maximum(length, 1e-12)).astype(np.float32)
+    return unit
+
+
+def mean_similarity(
+    similarity: NDArray[np.float32], block: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the mean similarity over pairs of different families.
+
+    Parameters
+    ----------
+    similarity
+        ``(..., n, n)``.
+    block
+        ``(..., n)`` family of every window.
+    """
+    differ = block[..., :, None] != block[..., None, :]
+    total = np.where(differ, similarity, 0.0).sum(axis=(-2, -1), dtype=np.float64)
+    mean: NDArray[np.float64] = total / np.maximum(differ.sum(axis=(-2, -1)), 1)
+    return mean
+
+
+def measure_coherence(
+    windows: TopWindows,
+    chosen: Sequence[int] | NDArray[np.int64],
+    *,
+    axis: TokenAxis,
+    adapter: Adapter,
+    dataset: Dataset,
+    n_sets: int = 10_000,
+    seed: int = 0,
+) -> Coherence:
+    """Test whether the top windows of features resemble each other.
+
+    Parameters
+    ----------
+    windows
+        Strongest windows of all features.
+    chosen
+        Features to test; each needs windows of at least two families.
+    axis, adapter, dataset
+        Where the windows lie, and who can describe them.
+    n_sets
+        Most reference sets for one feature; drawing stops once 10 were as coherent.
+    seed
+        Seed of the reference sets.
+    """
+    bank = ReferenceWindows.draw(axis, adapter, dataset, seed=seed)
+    rows = np.flatnonzero(np.isin(windows.feature, chosen))
+    unit = describe(axis, adapter, dataset, windows.token[rows])
+    cell = cells_of(axis, windows.token[rows])
+    results = []
+    for feature in chosen:
+        at = windows.of(int(feature))
+        here = slice(*np.searchsorted(rows, [at.start, at.stop]))
+        observed = float(mean_similarity(unit[here] @ unit[here].T, windows.block[rows[here]]))
+        generator = np.random.default_rng([seed, 2, int(feature)])
+        expected, p = _monte_carlo(bank, cell[here], observed, n_sets=n_sets, generator=generator)
+        results.append((observed, observed - expected, p))
+    cosine, excess, p_value = np.array(results, np.float64).reshape(-1, 3).T
+    return Coherence(cosine, excess, p_value)
+
+
+def _monte_carlo(
+    bank: ReferenceWindows,
+    cell: NDArray[np.int64],
+    observed: float,
+    *,
+    n_sets: int,
+    generator: np.random.Generator,
+    n_exceed: int = 10,
+) -> tuple[float, float]:
+    """Return the mean over reference sets and the p-value of one feature."""
+    low, high = np.searchsorted(bank.cell, cell), np.searchsorted(bank.cell, cell, "right")
+    n_drawn = n_as_high = 0
+    total, batch = 0.0, 100
+    while n_drawn < n_sets and n_as_high < n_exceed:
+        batch = min(batch, n_sets - n_drawn)
+        drawn = generator.integers(low, high, size=(batch, len(cell)))
+        similarity = bank.similarity[drawn[:, :, None], drawn[:, None, :]]
+        values = mean_similarity(similarity, bank.block[drawn])
+        reached = np.cumsum(values >= observed) + n_as_high
+        if reached[-1] >= n_exceed:
+            values = values[: int(np.argmax(reached >= n_exceed)) + 1]
+        n_as_high += int((values >= observed).sum())
+        n_drawn += len(values)
+        total += float(values.sum())
+        batch = 1000
+    if n_as_high >= n_exceed:
+        return total / n_drawn, n_as_high / n_drawn
+    return total / n_drawn, (1 + n_as_high) / (1 + n_drawn)

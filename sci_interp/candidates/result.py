@@ -1,0 +1,136 @@
+"""The two candidate queues as an artefact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sci_interp.errors import StoreError
+from sci_interp.manifest import finish_artefact, read_manifest, write_atomically
+from sci_interp.tables import read_table, write_table
+
+__all__ = ["Candidates"]
+
+_TABLES = ("unexplained", "subtypes", "missing", "gates")
+_SUMMARY_FILE = "summary.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Features that nothing explains, and annotations that seem to be missing.
+
+    Attributes
+    ----------
+    unexplained : DataFrame
+        Features that pass all gates tested, best first; empty where the list is withheld.
+    subtypes : DataFrame
+        Coherent features that are a small part of one label, best first.
+    missing : DataFrame
+        ``record, start, stop`` (in the adapter's coordinate, inclusive), ``label, feature,
+        n_features, score, precision, p, q``, best first.
+    gates : DataFrame
+        All gates of every feature that fires in enough families.
+    count : int
+        Features that pass the gates compared with the control (2 and 3).
+    control_count : int or None
+        The same in the control; None without one.
+    notes : mapping of str to str
+        What a reader must know: why a list is withheld, what was not tested.
+    settings : mapping
+        Levels of the gates and rates.
+    """
+
+    unexplained: pd.DataFrame
+    subtypes: pd.DataFrame
+    missing: pd.DataFrame
+    gates: pd.DataFrame
+    count: int
+    control_count: int | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, out: Path) -> None:
+        """Write the tables into an artefact that was begun, and finish it."""
+        for name in _TABLES:
+            write_table(out, name, getattr(self, name))
+        summary = {
+            "count": self.count,
+            "control_count": self.control_count,
+            "notes": dict(self.notes),
+            "settings": dict(self.settings),
+        }
+        write_atomically(out / _SUMMARY_FILE, json.dumps(summary, indent=1, sort_keys=True) + "\n")
+        finish_artefact(out)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Candidates:
+        """Open finished candidates.
+
+        Raises
+        ------
+        StoreError
+            If the folder holds none, or a file of it cannot be read.
+        """
+        path = Path(path)
+        read_manifest(path, "candidates")
+        try:
+            summary = json.loads((path / _SUMMARY_FILE).read_text(encoding="utf-8"))
+            return cls(**{name: read_table(path, name) for name in _TABLES}, **summary)
+        except (OSError, TypeError, ValueError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{path / _SUMMARY_FILE} cannot be read: {error}") from None
+
+    def format(self, n_rows: int = 10) -> str:
+        """Return both queues as text, the best rows of each."""
+        parts = [
+            f"Unexplained features: {len(self.unexplained)}; {self.control_line()}",
+            _shown(self.unexplained, _FEATURE_COLUMNS, n_rows),
+            f"Sub-types of a label: {len(self.subtypes)}",
+            _shown(self.subtypes, _FEATURE_COLUMNS, n_rows),
+            f"Missing annotations: {len(self.missing)}",
+            _shown(self.missing, _MISSING_COLUMNS, n_rows),
+        ]
+        parts += [f"{name}: {note}" for name, note in sorted(self.notes.items())]
+        return "\n".join(part for part in parts if part)
+
+    def control_line(self) -> str:
+        """Return how many features pass gates 2 and 3 here, and how many in the control."""
+        if self.control_count is None:
+            return f"{self.count} pass gates 2 and 3 here, no control was run"
+        return f"{self.count} pass gates 2 and 3 here, {self.control_count} in the control"
+
+    def __str__(self) -> str:
+        return self.format()
+
+
+_FEATURE_COLUMNS = (
+    "feature",
+    "kind",
+    "score",
+    "n_families",
+    "coherence",
+    "q",
+    "explained_share",
+    "upper",
+    "reproducibility",
+    "causal",
+    "explained_by",
+)
+_MISSING_COLUMNS = ("record", "start", "stop", "label", "feature", "score", "precision", "p", "q")
+
+
+def _shown(table: pd.DataFrame, columns: tuple[str, ...], n_rows: int) -> str:
+    if table.empty:
+        return ""
+    text: str = (
+        table[list(columns)]
+        .head(n_rows)
+        .to_string(index=False, float_format=lambda value: f"{value:.3g}", max_colwidth=40)
+    )
+    return text

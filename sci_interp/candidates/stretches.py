@@ -1,0 +1,145 @@
+"""Whole records in stretches of bounded size, and what a stretch holds as sparse matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sci_interp.axis import TokenAxis
+from sci_interp.codes import Codes
+from sci_interp.schema import WEIGHT, Split
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = [
+    "CodeReader",
+    "Stretch",
+    "block_of_records",
+    "entries",
+    "indicator",
+    "split_stretches",
+    "stretches",
+]
+
+#: Tokens read at a time; memory scales with it and with nothing else.
+STRETCH_TOKENS = 16_384
+
+
+class CodeReader(Protocol):
+    """What the gates need of a feature store: quantised codes along a token axis."""
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the codes."""
+
+    def read(self, start: int, stop: int) -> Codes:
+        """Return the codes of a token range, values as levels 1..255."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Consecutive whole records.
+
+    Attributes
+    ----------
+    first, last : int
+        Half-open range of records.
+    start, stop : int
+        Half-open range of tokens.
+    record : (n_tokens,) int64
+        Record of every token.
+    block : (n_tokens,) int64
+        Block of every token.
+    weight : (n_tokens,) float64
+        Weight of every token.
+    """
+
+    first: int
+    last: int
+    start: int
+    stop: int
+    record: NDArray[np.int64]
+    block: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens."""
+        return self.stop - self.start
+
+
+def stretches(
+    axis: TokenAxis, first: int, last: int, *, n_tokens: int = STRETCH_TOKENS
+) -> Iterator[Stretch]:
+    """Yield the records ``first:last`` in stretches of at most ``n_tokens``, one record at least.
+
+    Parameters
+    ----------
+    axis
+        The records.
+    first, last
+        Half-open range of records.
+    n_tokens
+        Largest stretch; a record that is longer still comes whole.
+    """
+    starts = axis.record_starts
+    block_of_record = block_of_records(axis)
+    weights = axis.records[WEIGHT].to_numpy(np.float64)
+    while first < last:
+        fits = int(np.searchsorted(starts, starts[first] + n_tokens, "right")) - 1
+        stop = min(max(fits, first + 1), last)
+        lengths = np.diff(starts[first : stop + 1])
+        record = np.repeat(np.arange(first, stop), lengths)
+        yield Stretch(
+            first,
+            stop,
+            int(starts[first]),
+            int(starts[stop]),
+            record,
+            block_of_record[record],
+            weights[record],
+        )
+        first = stop
+
+
+def block_of_records(axis: TokenAxis) -> NDArray[np.int64]:
+    """Return the number of the block of every record ``(n_records,)``."""
+    return np.repeat(np.arange(len(axis.block_starts) - 1), np.diff(axis.block_starts))
+
+
+def split_stretches(
+    axis: TokenAxis, splits: Sequence[Split], *, n_tokens: int = STRETCH_TOKENS
+) -> Iterator[Stretch]:
+    """Yield the records of neighbouring splits in stretches; see :func:`stretches`."""
+    return stretches(axis, *axis.record_range(splits), n_tokens=n_tokens)
+
+
+def entries(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
+    """Return token, feature and value of every entry of ``codes``, each ``(n_entries,)``."""
+    token = np.repeat(np.arange(codes.n_tokens), np.diff(codes.indptr))
+    return token, codes.feature.astype(np.int64), codes.value
+
+
+def indicator(
+    row: NDArray[np.int64], column: NDArray[np.int64], shape: tuple[int, int]
+) -> csr_array:
+    """Return a sparse matrix ``shape`` of float64 ones at the given, possibly repeated, places."""
+    from scipy.sparse import csr_array
+
+    matrix = csr_array((np.ones(len(row)), (row, column)), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix

@@ -1,0 +1,251 @@
+"""surface: FeatureStore x EnrichmentResult x AnnotationStore -> Candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sci_interp.adapter import Adapter, Dataset
+from sci_interp.annotations import AnnotationStore
+from sci_interp.axis import TokenAxis
+from sci_interp.manifest import begin_artefact
+from sci_interp.progress import track
+from sci_interp.schema import RECORD
+
+from .detectors import choose_detectors
+from .missing import MissingQueue, queue_missing
+from .result import Candidates
+from .runs import MASS_STEPS, Detector
+from .stretches import CodeReader
+from .unexplained import KINDS, Gates, rank_candidates, run_gates
+
+if TYPE_CHECKING:
+    from sci_interp.enrichment import EnrichmentResult
+
+__all__ = ["MISSING_COLUMNS", "surface"]
+
+MISSING_COLUMNS = (
+    "record",
+    "start",
+    "stop",
+    "label",
+    "feature",
+    "n_features",
+    "score",
+    "precision",
+    "p",
+    "q",
+)
+
+
+def surface(
+    features: CodeReader,
+    table: EnrichmentResult,
+    *,
+    known: AnnotationStore,
+    adapter: Adapter,
+    dataset: Dataset,
+    seeds: Sequence[CodeReader] = (),
+    control: CodeReader | None = None,
+    decoys: CodeReader | None = None,
+    gates: Gates | None = None,
+    q_missing: float = 0.05,
+    q_control: float = 0.1,
+    out: Path | str | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Candidates:
+    """Find candidates: features that nothing explains, and annotations that seem to be missing.
+
+    Parameters
+    ----------
+    features
+        Codes of the dictionary under study.
+    table
+        Its enrichment; site-level links look for missing annotations.
+    known
+        The annotations.
+    adapter, dataset
+        Who describes windows, knows the nuisances and names the coordinates.
+    seeds
+        Codes by dictionaries trained from other seeds, for gate 1.
+    control
+        Codes of the weight-shuffled network, for gate 5. Its gates 2 and 3 are run as here; the
+        list is withheld where control / here exceeds ``q_control``.
+    decoys
+        Codes of decoy inputs on the same axis; without, no missing annotation is listed.
+    gates
+        Levels of the gates.
+    q_missing
+        False discovery rate of missing annotations.
+    q_control
+        Largest tolerable ratio of control to candidates.
+    out
+        Folder of the artefact; without, nothing is written.
+    seed
+        Seed of reference sets and bootstrap.
+    progress
+        Tell on standard error how far the work is.
+
+    Raises
+    ------
+    StoreError
+        If the stores lie on different axes, or ``out`` holds other work.
+    """
+    gates = gates or Gates()
+    settings: dict[str, Any] = {
+        "gates": asdict(gates),
+        "q_missing": q_missing,
+        "q_control": q_control,
+        "seed": seed,
+    }
+    if out is not None:
+        inputs = _digests(features, table, known, dataset, seeds, control, decoys)
+        if begin_artefact(Path(out), "candidates", inputs=inputs, settings=settings):
+            return Candidates.open(out)
+    where: dict[str, Any] = {"adapter": adapter, "dataset": dataset, "gates": gates, "seed": seed}
+    detectors = choose_detectors(table, known)
+    work: dict[str, Callable[[], Any]] = {
+        "gates": lambda: run_gates(features, known, seeds=seeds, **where)
+    }
+    if control is not None:
+        work["control"] = lambda: _count(run_gates(control, known, **where))
+    if decoys is not None:
+        work["missing"] = lambda: queue_missing(
+            features, known, detectors, decoys=decoys, q=q_missing
+        )
+    steps = track(work.items(), "surface", total=len(work), show=progress)
+    done = {name: step() for name, step in steps}
+    measured, control_count, queue = (done.get(name) for name in ("gates", "control", "missing"))
+    notes = _notes(len(seeds), control_count, queue, len(detectors))
+    unexplained = _control(measured, control_count, q_control, notes)
+    missing = pd.DataFrame(columns=list(MISSING_COLUMNS))
+    if queue is not None:
+        missing = _missing_table(queue, detectors, known, adapter=adapter, dataset=dataset)
+    candidates = Candidates(
+        unexplained=unexplained,
+        subtypes=rank_candidates(measured, *KINDS[1:]),
+        missing=missing,
+        gates=measured,
+        count=_count(measured),
+        control_count=control_count,
+        notes=notes,
+        settings=settings,
+    )
+    if out is not None:
+        candidates.write(Path(out))
+    return candidates
+
+
+def _notes(
+    n_seeds: int, control_count: int | None, queue: MissingQueue | None, n_detectors: int
+) -> dict[str, str]:
+    """Return what was not tested, and what the missing annotations were judged against."""
+    notes = {"gate 4": "not tested: no feature was ablated"}
+    if n_seeds == 0:
+        notes["gate 1"] = "not tested: no dictionary from another seed was given"
+    if control_count is None:
+        notes["gate 5"] = "not tested: no control was given"
+    if queue is None:
+        notes["missing annotations"] = "not sought: no decoys were given"
+    else:
+        notes["missing annotations"] = (
+            f"{n_detectors} detectors, {queue.n_tested} runs in unannotated records, judged "
+            f"against {queue.n_decoys} decoys"
+        )
+    return notes
+
+
+def _count(measured: pd.DataFrame) -> int:
+    """Return how many features pass gates 2 and 3."""
+    return int((measured["coherent"] & measured["unexplained"]).sum())
+
+
+def _control(
+    measured: pd.DataFrame, control_count: int | None, q_control: float, notes: dict[str, str]
+) -> pd.DataFrame:
+    """Return the unexplained features, or none where the control has too many."""
+    unexplained = rank_candidates(measured, KINDS[0])
+    count = _count(measured)
+    if control_count is not None and control_count > q_control * count:
+        notes["gate 5"] = (
+            f"the list is withheld: {count} features pass gates 2 and 3 here and {control_count} "
+            f"in the control, more than a share of {q_control:g}"
+        )
+        return unexplained.iloc[:0]
+    return unexplained
+
+
+def _missing_table(
+    queue: MissingQueue,
+    detectors: Sequence[Detector],
+    known: AnnotationStore,
+    *,
+    adapter: Adapter,
+    dataset: Dataset,
+) -> pd.DataFrame:
+    runs = queue.runs
+    owners = [detectors[index] for index in runs.detector.tolist()]
+    spans = [
+        _coordinates(known.axis, adapter, dataset, record=record, start=start, stop=stop)
+        for record, start, stop in zip(
+            runs.record.tolist(), runs.start.tolist(), runs.stop.tolist(), strict=True
+        )
+    ]
+    ids = known.axis.records[RECORD].to_numpy()
+    columns = {
+        "record": [str(ids[record]) for record in runs.record],
+        "start": np.array([span[0] for span in spans], np.float64),
+        "stop": np.array([span[1] for span in spans], np.float64),
+        "label": [known.labels[owner.label].name for owner in owners],
+        "feature": np.array([owner.feature for owner in owners], np.int64),
+        "n_features": queue.n_detectors,
+        "score": runs.score / MASS_STEPS,
+        "precision": np.array([owner.precision for owner in owners], np.float64),
+        "p": queue.p,
+        "q": queue.q,
+    }
+    table = pd.DataFrame(columns)
+    for name in ("start", "stop"):
+        if (table[name] == table[name].round()).all():
+            table[name] = table[name].astype(np.int64)
+    return table[list(MISSING_COLUMNS)]
+
+
+def _coordinates(
+    axis: TokenAxis, adapter: Adapter, dataset: Dataset, *, record: int, start: int, stop: int
+) -> tuple[float, float]:
+    """Return the first and the last coordinate of a run; tokens from 1 without a single one."""
+    first = start - int(axis.record_starts[record])
+    last = stop - 1 - int(axis.record_starts[record])
+    if len(adapter.coordinates) != 1:
+        return first + 1, last + 1
+    name = str(axis.records[RECORD].iloc[record])
+    values = adapter.token_coordinates(dataset, name)[adapter.coordinates[0]]
+    return float(values[first]), float(values[last])
+
+
+def _digests(
+    features: CodeReader,
+    table: EnrichmentResult,
+    known: AnnotationStore,
+    dataset: Dataset,
+    seeds: Sequence[CodeReader],
+    control: CodeReader | None,
+    decoys: CodeReader | None,
+) -> dict[str, str]:
+    found = {
+        "features": features.digest,
+        "enrichment": table.digest,
+        "annotations": known.digest,
+        "dataset": dataset.digest,
+    }
+    found |= {f"seed {index + 1}": other.digest for index, other in enumerate(seeds)}
+    found |= {"control": control.digest} if control is not None else {}
+    found |= {"decoys": decoys.digest} if decoys is not None else {}
+    return found

@@ -1,0 +1,198 @@
+"""Unexplained features: the gates of the candidate protocol, applied to every feature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sci_interp.adapter import Adapter, Dataset
+from sci_interp.annotations import AnnotationStore
+
+from .coherence import measure_coherence
+from .explained import ExplainedShare, Firing, measure_explained_share
+from .explainers import Explainers
+from .missing import adjust
+from .reproducibility import measure_reproducibility
+from .stretches import CodeReader
+from .windows import find_windows
+
+__all__ = ["GATE_COLUMNS", "KINDS", "Gates", "rank_candidates", "run_gates"]
+
+#: What a feature that passes the gates may be.
+KINDS = ("unexplained", "sub-type", "sub-type of a nuisance")
+#: Columns of the table of gates, one row a feature that fires in enough families.
+GATE_COLUMNS = (
+    "feature",
+    "kind",
+    "score",
+    "n_families",
+    "firing_level",
+    "reproducibility",
+    "reproducible",
+    "coherence",
+    "coherence_excess",
+    "p",
+    "q",
+    "coherent",
+    "explained_share",
+    "lower",
+    "upper",
+    "unexplained",
+    "unexplained_strict",
+    "recall",
+    "explained_by",
+    "causal",
+)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Levels of the gates.
+
+    Attributes
+    ----------
+    min_families : int
+        Families in which a feature must fire, half as many in each half.
+    q_coherence : float
+        False discovery rate of gate 2.
+    max_share, max_share_strict : float
+        Upper bound of the explained share below which a feature counts as unexplained.
+    min_share, max_recall : float
+        Lower bound of the explained share, and recall, that make a sub-type of a label.
+    n_top, n_sets, n_resamples : int
+        Windows a feature, reference sets at most, bootstrap resamples.
+    """
+
+    min_families: int = 8
+    q_coherence: float = 0.01
+    max_share: float = 0.5
+    max_share_strict: float = 0.3
+    min_share: float = 0.5
+    max_recall: float = 0.2
+    n_top: int = 16
+    n_sets: int = 10_000
+    n_resamples: int = 1_000
+
+
+def run_gates(
+    features: CodeReader,
+    known: AnnotationStore,
+    *,
+    adapter: Adapter,
+    dataset: Dataset,
+    seeds: Sequence[CodeReader] = (),
+    gates: Gates | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure the gates for every feature that fires in enough families.
+
+    Parameters
+    ----------
+    features, known
+        Quantised codes and annotations, on one axis.
+    adapter, dataset
+        Who describes windows and knows the nuisances.
+    seeds
+        Codes by dictionaries trained from other seeds; without, gate 1 is not tested.
+    gates
+        Levels of the gates.
+    seed
+        Seed of reference sets and bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        The columns ``GATE_COLUMNS``, by feature. ``kind`` is ``"unexplained"`` for a feature that
+        passes all gates tested; ``"sub-type"`` for one that passes gates 1 and 2 and is a small
+        part of one label, ``"sub-type of a nuisance"`` where that is no finding by itself (some
+        of all glycines); and ``""`` for others.
+    """
+    gates = gates or Gates()
+    features.axis.require_same(known.axis, "the annotations", "the features")
+    windows = find_windows(features, n_top=gates.n_top)
+    level = windows.firing_levels(gates.min_families)
+    chosen = np.flatnonzero(level)
+    table = pd.DataFrame({"feature": chosen, "firing_level": level[chosen]})
+    table["n_families"] = windows.reached(level)[chosen]
+    match = measure_reproducibility(features, seeds, chosen=chosen) if seeds else None
+    table["reproducibility"] = match.mean if match else np.nan
+    table["reproducible"] = [_word(bool(ok)) for ok in match.passed] if match else "not tested"
+    coherence = measure_coherence(
+        windows,
+        chosen,
+        axis=features.axis,
+        adapter=adapter,
+        dataset=dataset,
+        n_sets=gates.n_sets,
+        seed=seed,
+    )
+    table["coherence"], table["coherence_excess"] = coherence.cosine, coherence.excess
+    table["p"], table["q"] = coherence.p, adjust(coherence.p, len(chosen))
+    table["coherent"] = table["q"] <= gates.q_coherence
+    explainers = Explainers(known, adapter, dataset)
+    share = measure_explained_share(
+        Firing(features, chosen, level[chosen]),
+        explainers,
+        n_resamples=gates.n_resamples,
+        seed=seed,
+    )
+    table["explained_share"], table["recall"] = share.share, share.recall
+    table["lower"], table["upper"] = share.lower, share.upper
+    table["unexplained"] = share.upper < gates.max_share
+    table["unexplained_strict"] = share.upper < gates.max_share_strict
+    table["explained_by"] = [_named(explainers, labels) for labels in share.labels.swapaxes(0, 1)]
+    table["causal"] = "not tested"
+    table["kind"] = _kinds(table, share, explainers, gates)
+    table["score"] = _score(table)
+    return table[list(GATE_COLUMNS)]
+
+
+def rank_candidates(table: pd.DataFrame, *kinds: str) -> pd.DataFrame:
+    """Return the features of some kinds, kind by kind, best first."""
+    parts = [table[table["kind"] == kind] for kind in kinds]
+    order = {"by": ["score", "feature"], "ascending": [False, True]}
+    return pd.concat([part.sort_values(**order) for part in parts], ignore_index=True)
+
+
+def _score(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return coherence x (1 - upper explained share) x reproducibility, the last where tested.
+
+    Sub-types are explained by definition; their middle factor is 1 - recall.
+    """
+    coherence = np.maximum(table["coherence_excess"].to_numpy(), 0.0)
+    reproducibility = np.maximum(table["reproducibility"].fillna(1.0).to_numpy(), 0.0)
+    is_part = table["kind"].str.startswith("sub-type").to_numpy()
+    covered = np.where(is_part, table["recall"].to_numpy(), table["upper"].to_numpy())
+    score: NDArray[np.float64] = coherence * np.clip(1 - covered, 0.0, 1.0) * reproducibility
+    return score
+
+
+def _kinds(
+    table: pd.DataFrame, share: ExplainedShare, explainers: Explainers, gates: Gates
+) -> list[str]:
+    """Return what every feature is: unexplained, a sub-type, or nothing."""
+    sound = table["coherent"].to_numpy() & (table["reproducible"] != "no").to_numpy()
+    leads = share.labels[:, :, 0]
+    part = (leads >= 0).all(axis=0) & (share.lower >= gates.min_share)
+    part &= share.recall <= gates.max_recall
+    nuisance = explainers.is_nuisance[leads].any(axis=0)
+    kinds = np.select(
+        [sound & table["unexplained"].to_numpy(), sound & part & ~nuisance, sound & part],
+        KINDS,
+        default="",
+    )
+    return [str(kind) for kind in kinds]
+
+
+def _named(explainers: Explainers, labels: NDArray[np.int64]) -> str:
+    """Return the names of the labels chosen on either half ``(2, 3)``, best first."""
+    names = [explainers.names[label] for label in labels.T.ravel() if label >= 0]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _word(passed: bool) -> str:
+    return "yes" if passed else "no"
