@@ -36,7 +36,7 @@ class SciInterpError(ValueError):
         if allowed:
             parts.append(f"Allowed: {allowed.rstrip('.')}.")
         if todo:
-            parts.append(todo.rstrip(".") + ".")
+            parts.append(todo if todo.endswith("?") else todo.rstrip(".") + ".")
         super().__init__(" ".join(parts))
 
 
