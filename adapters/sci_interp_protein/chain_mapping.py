@@ -116,7 +116,8 @@ def _place(chain: str, position: NDArray[np.int64], sequence: str) -> Placement:
 def _align(chain: str, sequence: str) -> NDArray[np.int64]:
     from Bio.Align import PairwiseAligner
 
-    aligner: Any = PairwiseAligner(mode="global", match_score=2.0, mismatch_score=-2.0)
+    make_aligner: Any = PairwiseAligner
+    aligner = make_aligner(mode="global", match_score=2.0, mismatch_score=-2.0)
     aligner.open_internal_gap_score = -4.0
     aligner.extend_internal_gap_score = -0.05
     aligner.end_gap_score = 0.0

@@ -35,10 +35,11 @@ def read_flat_file(path: Path) -> Iterator[Entry]:
     """
     from Bio import SwissProt
 
+    parse: Any = SwissProt.parse
     parser = RowParser(path)
     for first, lines in _entry_lines(path):
         try:
-            record = next(SwissProt.parse(io.StringIO("".join(lines))))
+            record = next(parse(io.StringIO("".join(lines))))
         except (ValueError, AssertionError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} lines {first}-{first + len(lines) - 1}: no UniProt entry: {error}",

@@ -223,16 +223,15 @@ def _list_structures(
     """Yield (record, file, chain) in a fixed order; chain is empty where none is asked for."""
     if isinstance(source, Mapping):
         for record, target in source.items():
-            path, _, chain = str(target).rpartition(":")
-            has_chain = bool(path) and len(chain) <= 4 and not Path(str(target)).exists()
-            yield (record, Path(path), chain) if has_chain else (record, Path(target), "")
+            before, _, chain = str(target).rpartition(":")
+            has_chain = bool(before) and len(chain) <= 4 and not Path(target).exists()
+            yield (record, Path(before), chain) if has_chain else (record, Path(target), "")
         return
     paths = [Path(source)] if isinstance(source, str | Path) else [Path(item) for item in source]
     if len(paths) == 1 and paths[0].is_dir():
         found = (path for path in paths[0].iterdir() if content_suffix(path) in _SUFFIXES)
         paths = sorted(found)
-    for path in paths:
-        yield _named_record(path, sequences)
+    yield from (_named_record(path, sequences) for path in paths)
 
 
 def _named_record(path: Path, sequences: Mapping[str, str]) -> tuple[str, Path, str]:
