@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TextIO, TypeVar
 
 __all__ = ["track"]
@@ -18,6 +18,7 @@ def track(
     *,
     total: int | None = None,
     show: bool = True,
+    detail: Callable[[], str] | None = None,
     stream: TextIO | None = None,
 ) -> Iterator[_Item]:
     """Yield the items and tell how many are done.
@@ -34,6 +35,8 @@ def track(
         How many items there are; asked of ``items`` where they know.
     show
         False yields the items and writes nothing.
+    detail
+        Returns what else to say in the line: the state of the work.
     stream
         Where to write; standard error by default.
     """
@@ -50,17 +53,26 @@ def track(
         done += 1
         now = time.monotonic()
         if now - shown >= pause:
-            _write(stream, label, done, total, now - started)
+            _write(stream, label, done, total, now - started, detail)
             shown = now
-    _write(stream, label, done, total, time.monotonic() - started)
+    _write(stream, label, done, total, time.monotonic() - started, detail)
     if stream.isatty():
         stream.write("\n")
 
 
-def _write(stream: TextIO, label: str, done: int, total: int | None, seconds: float) -> None:
+def _write(
+    stream: TextIO,
+    label: str,
+    done: int,
+    total: int | None,
+    seconds: float,
+    detail: Callable[[], str] | None,
+) -> None:
     text = f"{label}: {done}" if total is None else f"{label}: {done} of {total}"
     text += f", {seconds:.0f} s"
     if total is not None and 0 < done < total:
         text += f", about {seconds / done * (total - done):.0f} s to go"
+    if detail is not None and (said := detail()):
+        text += f" ({said})"
     stream.write(f"\r\x1b[K{text}" if stream.isatty() else f"{text}\n")
     stream.flush()
