@@ -1,0 +1,193 @@
+"""fidelity: SparseAutoencoder x ActivationSource -> Fidelity."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..adapter import Adapter, Dataset, Replacement, TokenLoss
+from ..errors import InputError, SciInterpError
+from ..manifest import write_atomically
+from ..schema import RECORD, Split
+from ..source import ActivationSource
+from .model import SparseAutoencoder
+from .statistics import token_ranges
+
+__all__ = ["Fidelity", "fidelity"]
+
+#: Records whose loss is measured where none are given.
+LOSS_RECORDS = 64
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How much of the activations, and of the network's own task, survives.
+
+    Attributes
+    ----------
+    fvu : float
+        Fraction of variance unexplained: squared error over squared distance to the mean of
+        these tokens.
+    l0 : float
+        Mean number of active features per token.
+    dead_fraction : float
+        Share of the features that fire on none of these tokens.
+    n_tokens : int
+        Tokens measured.
+    n_loss_tokens : int
+        Tokens whose loss was measured; 0 without an adapter.
+    loss_original, loss_reconstructed, loss_mean, loss_zero : float or None
+        The network's loss per token as it is, with the reconstruction in the layer's place, with
+        the training mean there, and with zeros there.
+    loss_recovered : float or None
+        ``(loss_mean - loss_reconstructed) / (loss_mean - loss_original)``, not clipped; None where
+        the mean costs nothing.
+    """
+
+    fvu: float
+    l0: float
+    dead_fraction: float
+    n_tokens: int
+    n_loss_tokens: int = 0
+    loss_original: float | None = None
+    loss_reconstructed: float | None = None
+    loss_mean: float | None = None
+    loss_zero: float | None = None
+    loss_recovered: float | None = None
+
+
+def fidelity(
+    sae: SparseAutoencoder,
+    source: ActivationSource,
+    *,
+    splits: Sequence[Split] = ("test",),
+    adapter: Adapter | None = None,
+    dataset: Dataset | None = None,
+    records: Sequence[str] | None = None,
+    n_tokens: int = 500_000,
+    seed: int = 0,
+    out: Path | str | None = None,
+) -> Fidelity:
+    """Measure an autoencoder on tokens that it was not trained on.
+
+    Parameters
+    ----------
+    sae
+        The autoencoder.
+    source
+        Activations of its layer.
+    splits
+        Neighbouring splits to measure on.
+    adapter, dataset
+        The network and its data; with both, the loss recovered is measured as well.
+    records
+        Records for the loss; by default 64, evenly spread over the splits.
+    n_tokens
+        About how many tokens to reconstruct at most.
+    seed
+        Chooses the tokens that the network's loss hides.
+    out
+        A JSON file to write the result to.
+
+    Raises
+    ------
+    InputError
+        If the splits hold no token, or only one of adapter and dataset is given.
+    """
+    if (adapter is None) != (dataset is None):
+        raise InputError("the loss needs both an adapter and a dataset", todo="Give both or neither")
+    start, stop = source.axis.token_range(list(splits))
+    if start == stop:
+        raise InputError(f"the splits {', '.join(splits)} hold no token")
+    result = _of_tokens(sae, source, token_ranges(start, stop, n_tokens))
+    if adapter is not None and dataset is not None:
+        chosen = list(records) if records is not None else _spread_records(source, splits)
+        losses = _losses(sae, adapter, dataset, records=chosen, layer=source.layer, seed=seed)
+        result = _with_losses(result, losses)
+    if out is not None:
+        text = json.dumps(asdict(result), indent=1, sort_keys=True) + "\n"
+        write_atomically(Path(out), text)
+    return result
+
+
+def _of_tokens(
+    sae: SparseAutoencoder, source: ActivationSource, ranges: Sequence[tuple[int, int]]
+) -> Fidelity:
+    centre = sae.normalisation.mean.numpy().astype(np.float64)
+    error = squares = 0.0
+    total = np.zeros(sae.width)
+    fired = np.zeros(sae.n_features, np.int64)
+    seen = 0
+    for start, stop in ranges:
+        values = source.read(start, stop)
+        codes, rebuilt = sae.encode_and_reconstruct(values)
+        shifted = values.astype(np.float64) - centre
+        error += float(np.square(values.astype(np.float64) - rebuilt).sum())
+        squares += float(np.square(shifted).sum())
+        total += shifted.sum(0)
+        fired += np.bincount(codes.feature, minlength=sae.n_features)
+        seen += stop - start
+    variance = squares - float(total @ total) / seen
+    return Fidelity(
+        fvu=error / variance if variance > 0 else float(error > 0),
+        l0=float(fired.sum() / seen),
+        dead_fraction=float((fired == 0).mean()),
+        n_tokens=seen,
+    )
+
+
+def _spread_records(source: ActivationSource, splits: Sequence[Split]) -> list[str]:
+    first, last = source.axis.record_range(list(splits))
+    chosen = np.unique(np.linspace(first, last - 1, LOSS_RECORDS).round().astype(np.int64))
+    return [str(name) for name in source.axis.records[RECORD].iloc[chosen]]
+
+
+def _losses(
+    sae: SparseAutoencoder,
+    adapter: Adapter,
+    dataset: Dataset,
+    *,
+    records: Sequence[str],
+    layer: str,
+    seed: int,
+) -> dict[str, TokenLoss]:
+    mean = sae.normalisation.mean
+    spliced: dict[str, Replacement | None] = {
+        "original": None,
+        "reconstructed": sae.reconstruct,
+        "mean": lambda values: mean.to(values).expand_as(values),
+        "zero": torch.zeros_like,
+    }
+    found = {
+        name: adapter.loss(dataset, records, layer, instead, seed=seed)
+        for name, instead in spliced.items()
+    }
+    sizes = {loss.n_tokens for loss in found.values()}
+    if len(sizes) != 1 or 0 in sizes:
+        raise SciInterpError(
+            f"adapter {adapter.name!r} scored {sorted(sizes)} tokens in runs of the same records",
+            allowed="the same tokens with and without a replacement, at least one",
+        )
+    return found
+
+
+def _with_losses(result: Fidelity, losses: dict[str, TokenLoss]) -> Fidelity:
+    each = {name: loss.total / loss.n_tokens for name, loss in losses.items()}
+    reach = each["mean"] - each["original"]
+    return Fidelity(
+        fvu=result.fvu,
+        l0=result.l0,
+        dead_fraction=result.dead_fraction,
+        n_tokens=result.n_tokens,
+        n_loss_tokens=losses["original"].n_tokens,
+        loss_original=each["original"],
+        loss_reconstructed=each["reconstructed"],
+        loss_mean=each["mean"],
+        loss_zero=each["zero"],
+        loss_recovered=(each["mean"] - each["reconstructed"]) / reach if reach else None,
+    )

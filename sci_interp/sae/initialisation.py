@@ -1,0 +1,63 @@
+"""Start from the data: decoder rows are directions that occur, and the encoder fits them.
+
+Random directions leave most features to find their way into the data first; starting on data
+points was the largest single gain of quality after few steps.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .gradients import values_of
+from .preactivation import PreActivation
+from .settings import TrainingSettings
+from .sparsity import sparsity_of
+from .weights import Weights
+
+__all__ = ["initial_weights"]
+
+
+def initial_weights(rows: torch.Tensor, settings: TrainingSettings) -> Weights:
+    """Return weights to start from.
+
+    Decoder rows are unit mixtures of a data point and a random direction. The encoder is the
+    decoder times the least-squares gain ``<x, y> / <y, y>`` of its own reconstruction ``y``. Rows
+    are centred already, so that the biases start at zero.
+
+    Parameters
+    ----------
+    rows : (n_tokens, width) float32
+        Normalised training tokens.
+    settings
+        Features, k, seed, blend.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    n_features, width = settings.features, rows.shape[1]
+    chosen = _draw(len(rows), n_features, generator)
+    noise = torch.randn(n_features, width, generator=generator)
+    decoder = settings.blend * _unit(rows[chosen]) + (1 - settings.blend) * _unit(noise)
+    weights = Weights(
+        encoder=_unit(decoder),
+        encoder_bias=torch.zeros(n_features),
+        decoder=_unit(decoder),
+        decoder_bias=torch.zeros(width),
+    )
+    weights.encoder.mul_(_gain(rows[: settings.batch_size], weights, settings))
+    return weights
+
+
+def _draw(n_rows: int, n_features: int, generator: torch.Generator) -> torch.Tensor:
+    passes = -(-n_features // n_rows)
+    orders = [torch.randperm(n_rows, generator=generator) for _ in range(passes)]
+    return torch.cat(orders)[:n_features]
+
+
+def _gain(rows: torch.Tensor, weights: Weights, settings: TrainingSettings) -> torch.Tensor:
+    pre = PreActivation(weights, settings.dtype)(rows)
+    pattern = sparsity_of(settings.architecture, settings.k).select(pre)
+    made = pattern.combine(values_of(rows, weights, pattern), weights.decoder)
+    return (rows * made).sum() / made.square().sum().clamp_min(1e-12)
+
+
+def _unit(rows: torch.Tensor) -> torch.Tensor:
+    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)

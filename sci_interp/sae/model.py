@@ -1,0 +1,209 @@
+"""A trained sparse autoencoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..codes import Codes, feature_dtype
+from ..errors import InputError, NotFiniteError
+from ..manifest import digest_json
+from .gradients import values_of
+from .normalisation import Normalisation
+from .pattern import Pattern
+from .preactivation import PreActivation, fast_dtype
+from .sparsity import Sparsity
+from .weights import Weights
+
+__all__ = ["SparseAutoencoder"]
+
+#: Tokens that are encoded at once; bounds memory, and has no influence on the codes.
+CHUNK = 2048
+
+Values = TypeVar("Values", NDArray[np.float32], torch.Tensor)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseAutoencoder:
+    """Turns activations into sparse codes and back; satisfies :class:`sci_interp.codes.Encoder`.
+
+    Attributes
+    ----------
+    weights : Weights
+        Encoder and decoder.
+    sparsity : Sparsity
+        The architecture, with its ``k`` and what else it learned.
+    normalisation : Normalisation
+        Units of the encoder's input.
+    scale : (n_features,) float32
+        Largest activation of every feature on training tokens; where it never fired, the median
+        of the others.
+    firing_rate : (n_features,) float32
+        Share of training tokens on which a feature fires.
+    parent : mapping
+        Whose activations it was trained on: ``model``, ``model_digest``, ``layer``,
+        ``activations``.
+    training : mapping
+        Settings and results of its training.
+    """
+
+    weights: Weights
+    sparsity: Sparsity
+    normalisation: Normalisation
+    scale: NDArray[np.float32]
+    firing_rate: NDArray[np.float32]
+    parent: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return self.weights.n_features
+
+    @property
+    def width(self) -> int:
+        """Number of channels."""
+        return self.weights.width
+
+    @property
+    def architecture(self) -> str:
+        """Name of the architecture."""
+        return self.sparsity.name
+
+    @property
+    def k(self) -> int:
+        """Active features per token, or their mean."""
+        return self.sparsity.k
+
+    @property
+    def dictionary(self) -> NDArray[np.float32]:
+        """What one unit of every feature adds to the activations ``(n_features, width)``."""
+        directions: NDArray[np.float32] = (self.weights.decoder * self.normalisation.spread).numpy()
+        return directions
+
+    def named_tensors(self) -> dict[str, torch.Tensor]:
+        """Return everything that determines the codes, and the statistics, by name."""
+        return {
+            **dict(self.weights.named()),
+            "mean": self.normalisation.mean,
+            "centre": self.normalisation.centre,
+            "spread": self.normalisation.spread,
+            "scale": torch.from_numpy(self.scale),
+            "firing_rate": torch.from_numpy(self.firing_rate),
+            **self.sparsity.tensors(),
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over tensors and architecture, the same in memory and on disk."""
+        found = {
+            name: hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+            for name, tensor in self.named_tensors().items()
+        }
+        kind = self.normalisation.kind
+        return digest_json([self.architecture, self.k, kind, sorted(found.items())])
+
+    @cached_property
+    def _pre(self) -> PreActivation:
+        return PreActivation(self.weights, fast_dtype())
+
+    def encode(self, values: NDArray[np.float32]) -> Codes:
+        """Return the codes of activations ``(n_tokens, width)``.
+
+        A fast product finds every feature that might be active, with a proven margin; the exact
+        value of each is then one fixed float32 sum. A token's code therefore depends on neither
+        the other tokens, nor the number of threads, nor the processor's bfloat16.
+
+        Raises
+        ------
+        InputError
+            If the width is another.
+        NotFiniteError
+            If activations hold NaN or infinity.
+        """
+        parts = [self._as_codes(*self._encode(rows)) for rows in self._chunks(_as_tensor(values))]
+        return Codes.concatenate([self._no_codes(), *parts])
+
+    def decode(self, codes: Codes) -> NDArray[np.float32]:
+        """Return activations ``(n_tokens, width)`` from float codes.
+
+        With kind ``"token"`` of normalisation the result is in standardised units of each token.
+        """
+        pattern = Pattern.of(codes.indptr, codes.feature.astype(np.int64), self.n_features)
+        value = torch.from_numpy(np.ascontiguousarray(codes.value, np.float32))
+        decoded: NDArray[np.float32] = self.normalisation.invert(self._decode(pattern, value)).numpy()
+        return decoded
+
+    def reconstruct(self, values: Values) -> Values:
+        """Return what encoding and decoding leaves of activations ``(n_tokens, width)``."""
+        given = _as_tensor(values)
+        whole = torch.empty_like(given)
+        for at, chunk in enumerate(self._chunks(given)):
+            rebuilt = self.normalisation.invert(self._decode(*self._encode(chunk)), like=chunk)
+            whole[at * CHUNK : at * CHUNK + len(chunk)] = rebuilt
+        if isinstance(values, torch.Tensor):
+            return whole.to(values)
+        return whole.numpy()
+
+    def encode_and_reconstruct(
+        self, values: NDArray[np.float32]
+    ) -> tuple[Codes, NDArray[np.float32]]:
+        """Return :meth:`encode` and :meth:`reconstruct` of the same activations at once."""
+        given = _as_tensor(values)
+        whole = torch.empty_like(given)
+        parts = [self._no_codes()]
+        for at, chunk in enumerate(self._chunks(given)):
+            found = self._encode(chunk)
+            parts.append(self._as_codes(*found))
+            whole[at * CHUNK : at * CHUNK + len(chunk)] = self.normalisation.invert(
+                self._decode(*found), like=chunk
+            )
+        return Codes.concatenate(parts), whole.numpy()
+
+    def _chunks(self, values: torch.Tensor) -> Iterator[torch.Tensor]:
+        if values.ndim != 2 or values.shape[1] != self.width:
+            raise InputError(
+                f"activations of the shape {tuple(values.shape)} do not fit the autoencoder",
+                allowed=f"(n_tokens, {self.width})",
+                todo="Use the layer it was trained on",
+            )
+        for start in range(0, len(values), CHUNK):
+            chunk = values[start : start + CHUNK]
+            if not torch.isfinite(chunk).all():
+                raise NotFiniteError("activations hold NaN or infinity")
+            yield chunk
+
+    @torch.no_grad()
+    def _encode(self, values: torch.Tensor) -> tuple[Pattern, torch.Tensor]:
+        rows = self.normalisation.apply(values)
+        candidates = self.sparsity.admit(self._pre(rows), self._pre.error(rows))
+        value = values_of(rows, self.weights, candidates)
+        kept = self.sparsity.keep(candidates, value)
+        before = torch.zeros(len(kept) + 1, dtype=torch.int64)
+        torch.cumsum(kept, 0, out=before[1:])
+        pattern = Pattern(before[candidates.indptr], candidates.feature[kept], self.n_features)
+        return pattern, value[kept]
+
+    def _decode(self, pattern: Pattern, value: torch.Tensor) -> torch.Tensor:
+        return pattern.combine(value, self.weights.decoder) + self.weights.decoder_bias
+
+    def _no_codes(self) -> Codes:
+        empty = np.zeros(0, feature_dtype(self.n_features))
+        return Codes(np.zeros(1, np.int64), empty, np.zeros(0, np.float32))
+
+    def _as_codes(self, pattern: Pattern, value: torch.Tensor) -> Codes:
+        feature = pattern.feature.numpy().astype(feature_dtype(self.n_features))
+        return Codes(pattern.indptr.numpy(), feature, value.numpy())
+
+
+def _as_tensor(values: NDArray[np.float32] | torch.Tensor) -> torch.Tensor:
+    if isinstance(values, torch.Tensor):
+        return values.detach().to("cpu", torch.float32).contiguous()
+    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))

@@ -1,0 +1,160 @@
+"""What a training run can be told, checked before anything is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from ..errors import InputError, UnknownNameError
+from ..schema import SPLITS, Split
+from .normalisation import NORMALISATIONS, NormalisationKind
+from .preactivation import fast_dtype
+from .sparsity import ARCHITECTURES
+
+__all__ = ["Precision", "TrainingSettings"]
+
+Precision: TypeAlias = Literal["auto", "bfloat16", "float32"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything besides the activations that determines the trained weights.
+
+    Attributes
+    ----------
+    features : int
+        Number of features.
+    k : int
+        Active features per token, or their mean.
+    seed : int
+        Of initialisation and of the order of the tokens.
+    architecture : str
+        A name in :data:`sci_interp.sae.sparsity.ARCHITECTURES`.
+    n_tokens : int
+        Tokens to learn from, counted as often as they are seen.
+    batch_size : int
+        Tokens of a step.
+    learning_rate : float
+        Highest rate of Adam.
+    splits : tuple of str
+        Neighbouring splits to learn from.
+    normalisation : str
+        See :class:`sci_interp.sae.normalisation.Normalisation`.
+    warm_up, decay : float
+        Shares of the steps in which the rate rises from 0, and falls to 0 at the end.
+    auxiliary : float
+        Weight of the loss by which dead features learn the residual; 0 leaves them dead.
+    dead_after : int
+        Tokens without firing after which a feature is dead.
+    blend : float
+        Share of a data point in a decoder row's start; the rest is a random direction.
+    precision : str
+        Arithmetic in which active features are chosen; their values are always float32.
+    """
+
+    features: int
+    k: int
+    seed: int
+    architecture: str
+    n_tokens: int
+    batch_size: int
+    learning_rate: float
+    splits: tuple[Split, ...]
+    normalisation: NormalisationKind
+    warm_up: float
+    decay: float
+    auxiliary: float
+    dead_after: int
+    blend: float
+    precision: str
+
+    @property
+    def n_steps(self) -> int:
+        """Number of optimiser steps."""
+        return math.ceil(self.n_tokens / self.batch_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Arithmetic of the encoder's product."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return {**asdict(self), "splits": list(self.splits)}
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: linear rise, constant, linear fall."""
+        rise = (step + 1) / max(1.0, self.warm_up * self.n_steps)
+        fall = (self.n_steps - step) / max(1.0, self.decay * self.n_steps)
+        return self.learning_rate * min(1.0, rise, fall)
+
+
+def default_learning_rate(features: int) -> float:
+    """Return a rate that falls with the square root of the number of features."""
+    return 2e-3 / math.sqrt(features / 2048)
+
+
+def resolve_settings(
+    *,
+    splits: Sequence[Split],
+    learning_rate: float | None,
+    dead_after: int | None,
+    precision: Precision,
+    **given: Any,
+) -> TrainingSettings:
+    """Fill in defaults and refuse what cannot work.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    UnknownNameError
+        If there is no such architecture.
+    """
+    if precision not in ("auto", "bfloat16", "float32"):
+        raise InputError(
+            f"the precision {precision!r} is unknown", allowed="auto, bfloat16, float32"
+        )
+    if precision == "auto":
+        precision = "bfloat16" if fast_dtype() == torch.bfloat16 else "float32"
+    if given["architecture"] not in ARCHITECTURES:
+        raise UnknownNameError("architecture", given["architecture"], ARCHITECTURES)
+    _require_ranges(given, splits)
+    rate = default_learning_rate(given["features"]) if learning_rate is None else learning_rate
+    dead = max(100_000, given["n_tokens"] // 10) if dead_after is None else dead_after
+    if not (0 < rate < math.inf) or dead < 1:
+        raise InputError(
+            f"learning_rate={rate} with dead_after={dead} is not usable",
+            allowed="a positive rate and a positive number of tokens",
+        )
+    return TrainingSettings(
+        splits=tuple(splits), learning_rate=rate, dead_after=dead, precision=precision, **given
+    )
+
+
+def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:
+    lowest = {"features": 2, "k": 1, "seed": 0, "n_tokens": 1, "batch_size": 1}
+    for name, least in lowest.items():
+        value = given[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name}={value!r} is not usable", allowed=f"a whole number >= {least}")
+    if given["k"] > given["features"]:
+        raise InputError(
+            f"k={given['k']} is more than the {given['features']} features",
+            allowed="k between 1 and the number of features",
+        )
+    for name in ("warm_up", "decay", "auxiliary", "blend"):
+        if not 0 <= given[name] <= 1:
+            raise InputError(f"{name}={given[name]!r} is not usable", allowed="0 to 1")
+    if given["normalisation"] not in NORMALISATIONS:
+        raise InputError(
+            f"the normalisation {given['normalisation']!r} is unknown",
+            allowed=", ".join(NORMALISATIONS),
+        )
+    unknown = [split for split in splits if split not in SPLITS]
+    if unknown or not splits:
+        raise InputError(f"the splits {list(splits)} are not usable", allowed=", ".join(SPLITS))

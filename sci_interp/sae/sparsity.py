@@ -1,0 +1,106 @@
+"""The interface of an architecture, and the list of those there are.
+
+A new architecture is one file with a subclass of :class:`Sparsity`, named in ``ARCHITECTURES``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib import import_module
+from typing import ClassVar
+
+import torch
+
+from ..errors import StoreError, UnknownNameError
+from .gradients import Pass, reconstruction_pass
+from .pattern import Pattern
+from .weights import Weights
+
+__all__ = ["ARCHITECTURES", "Sparsity", "sparsity_of"]
+
+#: Module of every architecture; each holds its class as ``ARCHITECTURE``.
+ARCHITECTURES: Mapping[str, str] = {
+    "batch_topk": "batch_topk",
+    "matryoshka": "matryoshka",
+    "topk": "topk",
+}
+
+
+class Sparsity(ABC):
+    """Decides which features are active, and what is learned from them.
+
+    Parameters
+    ----------
+    k
+        Active features per token (or their mean).
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    @abstractmethod
+    def select(self, pre: torch.Tensor) -> Pattern:
+        """Choose the active entries of a training batch; thresholds for use may learn from it.
+
+        Parameters
+        ----------
+        pre : (n_tokens, n_features) bfloat16 or float32
+            Pre-activations.
+        """
+
+    @abstractmethod
+    def admit(self, pre: torch.Tensor, error: torch.Tensor) -> Pattern:
+        """Return every entry that may be active in use, whatever rounding did to ``pre``.
+
+        Parameters
+        ----------
+        pre : (n_tokens, n_features) bfloat16 or float32
+            Approximate pre-activations.
+        error : (n_tokens,) float32
+            Bound of their distance to the exact ones.
+        """
+
+    @abstractmethod
+    def keep(self, pattern: Pattern, value: torch.Tensor) -> torch.Tensor:
+        """Mark the admitted entries that are active, given their exact values.
+
+        The decision about a token depends on its own entries alone.
+        """
+
+    def learn(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> Pass:
+        """Return loss and gradients of a training batch."""
+        return reconstruction_pass(rows, weights, pattern)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return what else is to be saved, by name."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take back what :meth:`tensors` gave.
+
+        Raises
+        ------
+        StoreError
+            If a tensor is missing.
+        """
+        missing = [name for name in self.tensors() if name not in tensors]
+        if missing:
+            raise StoreError(f"a {self.name} autoencoder needs the tensor {missing[0]!r}")
+
+
+def sparsity_of(architecture: str, k: int) -> Sparsity:
+    """Return a new instance of an architecture.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such architecture.
+    """
+    if architecture not in ARCHITECTURES:
+        raise UnknownNameError("architecture", architecture, ARCHITECTURES)
+    module = import_module(f".{ARCHITECTURES[architecture]}", __package__)
+    made: Sparsity = module.ARCHITECTURE(k)
+    return made

@@ -1,0 +1,64 @@
+"""What features do on training tokens: how high they reach, and how often they fire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..schema import Split
+from ..source import ActivationSource
+from .model import SparseAutoencoder
+
+__all__ = ["token_ranges", "with_statistics"]
+
+#: Tokens that are read at once.
+BLOCK = 16_384
+
+
+def token_ranges(start: int, stop: int, n_tokens: int) -> list[tuple[int, int]]:
+    """Return ranges of about ``n_tokens`` tokens in all, evenly spread between two positions."""
+    n_blocks = -(-(stop - start) // BLOCK)
+    n_wanted = min(n_blocks, max(1, -(-n_tokens // BLOCK)))
+    chosen = np.unique(np.linspace(0, n_blocks - 1, n_wanted).round().astype(np.int64))
+    starts = start + chosen * BLOCK
+    return [(int(at), int(min(at + BLOCK, stop))) for at in starts]
+
+
+def with_statistics(
+    sae: SparseAutoencoder, source: ActivationSource, *, splits: Sequence[Split], n_tokens: int
+) -> SparseAutoencoder:
+    """Return the autoencoder with scale and firing rate from one pass over training tokens.
+
+    Parameters
+    ----------
+    sae
+        With trained weights.
+    source
+        Its training activations.
+    splits
+        Where to look.
+    n_tokens
+        About how many tokens to read at most.
+    """
+    highest = np.zeros(sae.n_features, np.float32)
+    fired = np.zeros(sae.n_features, np.int64)
+    seen = 0
+    for start, stop in token_ranges(*source.axis.token_range(list(splits)), n_tokens):
+        codes = sae.encode(source.read(start, stop))
+        np.maximum.at(highest, codes.feature, codes.value)
+        fired += np.bincount(codes.feature, minlength=sae.n_features)
+        seen += stop - start
+    typical = np.float32(np.median(highest[fired > 0])) if fired.any() else np.float32(1.0)
+    training = {
+        **sae.training,
+        "l0": float(fired.sum() / seen),
+        "dead_fraction": float((fired == 0).mean()),
+    }
+    return replace(
+        sae,
+        scale=np.where(fired > 0, highest, typical),
+        firing_rate=(fired / seen).astype(np.float32),
+        training=training,
+    )

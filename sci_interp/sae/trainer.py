@@ -1,0 +1,137 @@
+"""The state of a training run and its one step; all of it can be saved and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from ..errors import NotFiniteError
+from .dead import add_auxiliary
+from .preactivation import PreActivation
+from .settings import TrainingSettings
+from .sparsity import sparsity_of
+from .weights import Weights
+
+__all__ = ["Trainer"]
+
+#: About as many points the recorded learning curve has.
+CURVE_POINTS = 50
+
+
+class Trainer:
+    """Weights, optimiser, and what is counted on the way.
+
+    Parameters
+    ----------
+    weights
+        Where to start; changed in place.
+    settings
+        Of the run.
+
+    Attributes
+    ----------
+    step : int
+        Steps done.
+    curve : list of (step, FVU, L0, dead fraction)
+        Of single training batches.
+    """
+
+    def __init__(self, weights: Weights, settings: TrainingSettings) -> None:
+        self.weights = weights
+        self.settings = settings
+        self.sparsity = sparsity_of(settings.architecture, settings.k)
+        self.step = 0
+        self.curve: list[tuple[float, float, float, float]] = []
+        self._parameters = [tensor for _, tensor in weights.named()]
+        self._optimiser = torch.optim.Adam(self._parameters, lr=settings.learning_rate, fused=True)
+        self._pre = PreActivation(weights, settings.dtype)
+        self._silent = torch.zeros(settings.features, dtype=torch.int64)
+
+    @torch.no_grad()
+    def update(self, rows: torch.Tensor) -> None:
+        """Do one step on normalised activations ``(batch_size, width)``.
+
+        Raises
+        ------
+        NotFiniteError
+            If the activations or the weights hold NaN or infinity.
+        """
+        pattern = self.sparsity.select(self._pre(rows))
+        done = self.sparsity.learn(rows, self.weights, pattern)
+        if not torch.isfinite(done.loss):
+            raise NotFiniteError(
+                f"the loss of training step {self.step} is not finite",
+                todo="Check the activations for NaN or infinity, or lower the learning rate",
+            )
+        self._silent += len(rows)
+        self._silent[pattern.counts() > 0] = 0
+        if self.settings.auxiliary > 0:
+            dead = torch.nonzero(self._silent > self.settings.dead_after).flatten()
+            factor = self.settings.auxiliary
+            add_auxiliary(
+                done.gradient,
+                self.weights,
+                dead,
+                rows=rows,
+                error=done.error,
+                step=self.step,
+                factor=factor,
+            )
+        self._descend(done.gradient)
+        if self.step % max(1, self.settings.n_steps // CURVE_POINTS) == 0:
+            self._record(float(done.loss), len(pattern.feature) / len(rows))
+        self.step += 1
+
+    def describe(self) -> str:
+        """Return the last point of the curve in words."""
+        if not self.curve:
+            return ""
+        _, fvu, n_active, dead = self.curve[-1]
+        return f"FVU {fvu:.3f}, L0 {n_active:.1f}, dead {dead:.1%}"
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return everything that later steps depend on."""
+        found = {name: tensor for name, tensor in self.weights.named()}
+        for name, tensor in self.weights.named():
+            moments = self._optimiser.state.get(tensor, {})
+            found |= {f"adam.{name}.{key}": moments[key] for key in sorted(moments)}
+        found |= {f"sparsity.{name}": held for name, held in self.sparsity.tensors().items()}
+        found["silent"] = self._silent
+        found["step"] = torch.tensor(self.step)
+        found["curve"] = torch.tensor(self.curve, dtype=torch.float64).reshape(-1, 4)
+        return found
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take back what :meth:`state` gave."""
+        for name, tensor in self.weights.named():
+            tensor.copy_(state[name])
+            prefix = f"adam.{name}."
+            held = {key: value for key, value in state.items() if key.startswith(prefix)}
+            if held:
+                self._optimiser.state[tensor] = {
+                    key.removeprefix(prefix): value.clone() for key, value in held.items()
+                }
+        kept = {
+            key.removeprefix("sparsity."): value
+            for key, value in state.items()
+            if key.startswith("sparsity.")
+        }
+        self.sparsity.restore(kept)
+        self._silent.copy_(state["silent"])
+        self.step = int(state["step"])
+        self.curve = [(row[0], row[1], row[2], row[3]) for row in state["curve"].tolist()]
+        self._pre.refresh()
+
+    def _descend(self, gradient: Weights) -> None:
+        self.weights.drop_parallel(gradient.decoder)
+        for (_, tensor), (_, slope) in zip(self.weights.named(), gradient.named(), strict=True):
+            tensor.grad = slope
+        self._optimiser.param_groups[0]["lr"] = self.settings.rate_at(self.step)
+        self._optimiser.step()
+        self.weights.normalise_decoder()
+        self._pre.refresh()
+
+    def _record(self, loss: float, n_active: float) -> None:
+        dead = float((self._silent > self.settings.dead_after).float().mean())
+        self.curve.append((float(self.step), loss / self.weights.width, n_active, dead))

@@ -1,0 +1,199 @@
+"""train: ActivationSource -> SparseAutoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+
+from ..batches import ShuffledBatches
+from ..errors import NotFiniteError, StoreError
+from ..manifest import begin_artefact, finish_artefact, write_atomically
+from ..progress import track
+from ..schema import Split
+from ..source import ActivationSource
+from .files import KIND, load_sae, read_tensors, write_sae
+from .initialisation import initial_weights
+from .model import SparseAutoencoder
+from .normalisation import Normalisation, NormalisationKind
+from .settings import Precision, TrainingSettings, resolve_settings
+from .statistics import with_statistics
+from .trainer import Trainer
+from .weights import Weights
+
+__all__ = ["train"]
+
+#: Named like a temporary file: no part of the artefact.
+CHECKPOINT_FILE = "checkpoint.tmp"
+#: Tokens that normalisation and initial directions are taken from, at least.
+SAMPLE_TOKENS = 32_768
+#: Tokens that scale and firing rate are taken from, at most.
+STATISTICS_TOKENS = 500_000
+
+
+def train(
+    source: ActivationSource,
+    *,
+    out: Path | str,
+    features: int = 2048,
+    k: int = 32,
+    seed: int = 0,
+    architecture: str = "topk",
+    n_tokens: int = 2_000_000,
+    batch_size: int = 4096,
+    learning_rate: float | None = None,
+    splits: Sequence[Split] = ("train", "discovery"),
+    normalisation: NormalisationKind = "scale",
+    warm_up: float = 0.05,
+    decay: float = 0.3,
+    auxiliary: float = 1 / 32,
+    dead_after: int | None = None,
+    blend: float = 0.8,
+    precision: Precision = "auto",
+    checkpoint_every: int = 100,
+    progress: bool = True,
+) -> SparseAutoencoder:
+    """Train a sparse autoencoder and save it.
+
+    An interrupted run continues from its last checkpoint to the same bytes.
+
+    Parameters
+    ----------
+    source
+        Activations, stored or live.
+    out
+        Folder of the artefact.
+    features, k, seed, architecture, n_tokens, batch_size, splits, normalisation
+        See :class:`sci_interp.sae.settings.TrainingSettings`.
+    learning_rate
+        Highest rate of Adam; by default it falls with the square root of ``features``.
+    warm_up, decay, auxiliary, blend
+        See :class:`sci_interp.sae.settings.TrainingSettings`.
+    dead_after
+        Tokens without firing after which a feature is dead; a tenth of ``n_tokens``, and at least
+        100,000, by default.
+    precision
+        ``"bfloat16"``, ``"float32"``, or ``"auto"``: the first where the processor has it.
+    checkpoint_every
+        Steps between checkpoints; has no influence on the result.
+    progress
+        Whether to report on standard error.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, or the splits hold too few tokens.
+    NotFiniteError
+        If activations hold NaN or infinity.
+    StoreError
+        If the folder holds other work.
+    """
+    settings = resolve_settings(
+        features=features,
+        k=k,
+        seed=seed,
+        architecture=architecture,
+        n_tokens=n_tokens,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        splits=splits,
+        normalisation=normalisation,
+        warm_up=warm_up,
+        decay=decay,
+        auxiliary=auxiliary,
+        dead_after=dead_after,
+        blend=blend,
+        precision=precision,
+    )
+    batches = ShuffledBatches(source, splits=settings.splits, batch_size=batch_size, seed=seed)
+    parent = {
+        "model": source.model["name"],
+        "model_digest": source.model["digest"],
+        "layer": source.layer,
+        "activations": source.digest,
+    }
+    folder = Path(out)
+    request = {**settings.as_json(), "model": parent["model"], "layer": parent["layer"]}
+    if begin_artefact(
+        folder, KIND, inputs={"activations": source.digest}, settings=request
+    ):
+        return load_sae(folder)
+    made = _run(batches, settings, folder, checkpoint_every=checkpoint_every, progress=progress)
+    sae = _assemble(*made, parent=parent)
+    sae = with_statistics(sae, source, splits=settings.splits, n_tokens=STATISTICS_TOKENS)
+    write_sae(sae, folder)
+    finish_artefact(folder)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return load_sae(folder)
+
+
+def _run(
+    batches: ShuffledBatches,
+    settings: TrainingSettings,
+    folder: Path,
+    *,
+    checkpoint_every: int,
+    progress: bool,
+) -> tuple[Trainer, Normalisation]:
+    path = folder / CHECKPOINT_FILE
+    trainer, units = _resume(path, settings) if path.is_file() else _start(batches, settings)
+    steps = range(trainer.step, settings.n_steps)
+    for step in track(steps, "train", show=progress, detail=trainer.describe):
+        trainer.update(units.apply(torch.from_numpy(batches.batch(step))))
+        if trainer.step % checkpoint_every == 0 or trainer.step == settings.n_steps:
+            write_atomically(path, save_tensors(_checkpoint(trainer, units)))
+    return trainer, units
+
+
+def _start(
+    batches: ShuffledBatches, settings: TrainingSettings
+) -> tuple[Trainer, Normalisation]:
+    n_wanted = max(SAMPLE_TOKENS, settings.features)
+    n_batches = min(batches.steps_per_epoch, -(-n_wanted // settings.batch_size))
+    sample = torch.from_numpy(np.concatenate([batches.batch(step) for step in range(n_batches)]))
+    if not torch.isfinite(sample).all():
+        raise NotFiniteError("activations hold NaN or infinity", todo="Extract them again")
+    units = Normalisation.fit(settings.normalisation, sample)
+    return Trainer(initial_weights(units.apply(sample), settings), settings), units
+
+
+def _checkpoint(trainer: Trainer, units: Normalisation) -> dict[str, torch.Tensor]:
+    held = {name: getattr(units, name) for name in ("mean", "centre", "spread")}
+    return {**trainer.state(), **{f"units.{name}": tensor for name, tensor in held.items()}}
+
+
+def _resume(path: Path, settings: TrainingSettings) -> tuple[Trainer, Normalisation]:
+    state = read_tensors(path)
+    try:
+        names = [field.name for field in fields(Weights)]
+        weights = Weights(**{name: torch.empty_like(state[name]) for name in names})
+        units = Normalisation(
+            settings.normalisation, *(state[f"units.{n}"] for n in ("mean", "centre", "spread"))
+        )
+        trainer = Trainer(weights, settings)
+        trainer.restore(state)
+    except KeyError as error:
+        raise StoreError(
+            f"{path} lacks {error}", todo="Delete it; the training then starts again"
+        ) from None
+    return trainer, units
+
+
+def _assemble(
+    trainer: Trainer, units: Normalisation, *, parent: dict[str, str]
+) -> SparseAutoencoder:
+    columns = ("step", "fvu", "l0", "dead_fraction")
+    curve = [dict(zip(columns, point, strict=True)) for point in trainer.curve]
+    return SparseAutoencoder(
+        weights=trainer.weights,
+        sparsity=trainer.sparsity,
+        normalisation=units,
+        scale=np.ones(trainer.settings.features, np.float32),
+        firing_rate=np.zeros(trainer.settings.features, np.float32),
+        parent=parent,
+        training={**trainer.settings.as_json(), "curve": curve},
+    )
