@@ -223,7 +223,12 @@ def write_store(
     inputs, settings
         What the codes follow from.
     progress
-        Show a progress bar.
+        Show progress.
+
+    Raises
+    ------
+    StoreError
+        If ``out`` holds other work, a committed shard is damaged, or the disk refuses.
     """
     settings = {
         **settings,
@@ -238,6 +243,7 @@ def write_store(
     ranges = list(_shard_ranges(layout.axis.n_tokens, layout.shard_tokens))
     for index, (start, stop) in enumerate(track(ranges, "encode", show=progress)):
         if index in journal.entries:
+            shards.verify_folder(out, _shard_name(index), journal.files)
             continue
         codes = read_codes(start, stop)
         require_valid(codes, stop - start, layout.n_features)

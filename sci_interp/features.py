@@ -39,8 +39,8 @@ def encode(
     ----------
     encoder
         An SAE or any other :class:`~sci_interp.codes.Encoder`. Its optional attributes ``names``
-        (feature names), ``n_active`` (most active features per token) and ``parent`` (the model
-        ``digest`` and the ``layer`` that it was made for) are used where present.
+        (feature names), ``n_active`` (most active features per token) and ``parent`` (the
+        ``model_digest`` and the ``layer`` that it was made for) are used where present.
     source
         The activations; they are read in slices.
     out
@@ -181,10 +181,11 @@ def _require_fit(encoder: Encoder, source: ActivationSource, check_parent: bool)
         raise StoreError(
             f"the encoder was made for another layer: {parent['layer']!r}, not {source.layer!r}"
         )
-    if parent.get("digest", source.model["digest"]) != source.model["digest"]:
+    if parent.get("model_digest", source.model["digest"]) != source.model["digest"]:
         raise StoreError(
-            f"the encoder was made for another model: {parent.get('name', '')} "
-            f"{parent['digest'][:12]}, not {source.model['name']} {source.model['digest'][:12]}"
+            f"the encoder was made for another model: {parent.get('model', '')} "
+            f"{parent['model_digest'][:12]}, not {source.model['name']} "
+            f"{source.model['digest'][:12]}"
         )
 
 

@@ -51,7 +51,7 @@ class LinearProjection:
     names : tuple of str
         Name of every feature.
     parent : mapping of str to str
-        ``name`` and ``digest`` of the model, ``layer``, and ``source``: what it was fitted on.
+        What it was fitted on: ``model``, ``model_digest``, ``layer``, ``activations``.
     scale : (n_features,) float32
         Largest activation of every feature on the tokens that it was fitted on.
     details : mapping
@@ -139,7 +139,7 @@ class LinearProjection:
             If the folder holds other work.
         """
         path = Path(path)
-        inputs = {"source": self.parent["source"]}
+        inputs = {"activations": self.parent["activations"]}
         settings = {"projection": self.kind, "weights": self.digest}
         if begin_artefact(path, "projection", inputs=inputs, settings=settings):
             return
@@ -216,8 +216,12 @@ def two_sided_names(prefix: str, n_directions: int) -> tuple[str, ...]:
 
 def describe_parent(source: ActivationSource) -> dict[str, str]:
     """Return what a projection remembers of the activations that it was fitted on."""
-    model = {name: source.model[name] for name in ("name", "digest")}
-    return {**model, "layer": source.layer, "source": source.digest}
+    return {
+        "model": source.model["name"],
+        "model_digest": source.model["digest"],
+        "layer": source.layer,
+        "activations": source.digest,
+    }
 
 
 def with_scale(

@@ -169,6 +169,14 @@ def test_an_interrupted_run_continues(tmp_path, fail_at):
     assert contents(tmp_path / "part") == contents(tmp_path / "whole")
 
 
+def test_a_committed_shard_that_was_damaged_is_not_continued(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        encode(Threshold(fail_at=9), make_source(), out=tmp_path / "part", progress=False)
+    (tmp_path / "part/codes.zarr/000001/feature/c/0").unlink()
+    with pytest.raises(StoreError, match="000001"):
+        encode(Threshold(), make_source(), out=tmp_path / "part", progress=False)
+
+
 def test_a_finished_store_is_not_encoded_again(tmp_path):
     encode(Threshold(), make_source(), out=tmp_path / "features", progress=False)
     again = Threshold()
@@ -296,7 +304,7 @@ def test_an_encoder_that_does_not_fit_is_refused(tmp_path):
     cases = [
         (Threshold(width=7), "7 channels .* 6"),
         (Threshold(parent={"layer": "layer.9"}), "another layer"),
-        (Threshold(parent={"layer": "array", "digest": "0" * 64, "name": "m"}), "another model"),
+        (Threshold(parent={"layer": "array", "model_digest": "0" * 64}), "another model"),
     ]
     for encoder, message in cases:
         with pytest.raises(StoreError, match=message):
@@ -307,7 +315,7 @@ def test_an_encoder_that_does_not_fit_is_refused(tmp_path):
 
 def test_the_encoder_of_this_model_and_layer_is_accepted(tmp_path):
     source = make_source()
-    parent = {**source.model, "layer": source.layer}
+    parent = {"model_digest": source.digest, "layer": source.layer}
     encode(Threshold(parent=parent), source, out=tmp_path / "features", progress=False)
 
 
