@@ -177,7 +177,7 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> Manifest:
     Raises
     ------
     StoreError
-        If the folder does not exist, is unfinished, unreadable, or of another kind.
+        If the folder does not exist, is unfinished, unreadable, changed, or of another kind.
     """
     folder = Path(folder)
     if not is_finished(folder):
@@ -192,6 +192,14 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> Manifest:
         manifest = Manifest(**raw)
     except TypeError as error:
         raise StoreError(f"{folder / MANIFEST_FILE} is not a manifest: {error}") from None
+    request = {part: raw[part] for part in ("kind", "inputs", "settings") if part in raw}
+    if digest_json(raw.get("files")) != manifest.digest or request != _read_json(
+        folder / REQUEST_FILE
+    ):
+        raise StoreError(
+            f"{folder / MANIFEST_FILE} was changed: it does not agree with its digest and request",
+            todo="Make the artefact again, or restore it from a copy",
+        )
     if kind is not None and manifest.kind != kind:
         raise StoreError(f"{folder} holds {manifest.kind}, not {kind}")
     return manifest
@@ -221,7 +229,9 @@ def _first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> st
     if found.get("kind") != wanted["kind"]:
         return f"it is {found.get('kind')}, not {wanted['kind']}"
     for part in ("inputs", "settings"):
-        old, new = found.get(part) or {}, wanted[part]
+        old, new = found.get(part), wanted[part]
+        if not isinstance(old, dict):
+            return f"it has no {part}"
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 return f"{name} was {old.get(name)!r} there and is {new.get(name)!r} now"
