@@ -77,7 +77,7 @@ class TokenAxis:
         """
         if len(table) == 0:
             raise InputError("the dataset has no record")
-        twice = table[RECORD][table[RECORD].duplicated()]
+        twice = table[RECORD][table[RECORD].astype(str).duplicated()]
         if len(twice):
             raise InputError(f"record {twice.iloc[0]!r} occurs more than once")
         if (table[N_TOKENS] < 1).any():
@@ -188,7 +188,7 @@ def assign_splits(place: NDArray[np.float64], fractions: Mapping[Split, float]) 
         If the shares are negative, do not add up to 1, or name no known split.
     """
     shares = [float(fractions.get(split, 0.0)) for split in SPLITS]
-    if set(fractions) - set(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
+    if set(fractions) - set(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-9:
         raise InputError(
             f"the split shares {dict(fractions)} are not usable",
             allowed=f"shares of {', '.join(SPLITS)} that add up to 1",

@@ -1,0 +1,150 @@
+"""Manifests: one request per folder, written last, and every change is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from sci_interp.errors import StoreError
+from sci_interp.manifest import (
+    begin_artefact,
+    digest_file,
+    digest_json,
+    finish_artefact,
+    is_finished,
+    read_manifest,
+    write_atomically,
+)
+
+REQUEST = {"inputs": {"data": "d" * 64}, "settings": {"seed": 0, "sizes": [1, 2]}}
+
+
+def make(folder):
+    begin_artefact(folder, "features", **REQUEST)
+    write_atomically(folder / "values.bin", b"values")
+    return finish_artefact(folder)
+
+
+def test_an_artefact_begins_is_unfinished_and_is_finished(tmp_path):
+    folder = tmp_path / "deep" / "run"
+    assert not begin_artefact(folder, "features", **REQUEST)
+    assert not is_finished(folder)
+    with pytest.raises(StoreError, match="is unfinished: its run was interrupted"):
+        read_manifest(folder)
+    assert not begin_artefact(folder, "features", **REQUEST)
+    manifest = make(folder)
+    assert begin_artefact(folder, "features", **REQUEST)
+    assert read_manifest(folder, "features") == manifest
+    assert manifest.files == {
+        name: digest_file(folder / name) for name in ("request.json", "values.bin")
+    }
+    assert manifest.digest == digest_json(manifest.files)
+    assert manifest.versions["numpy"] and manifest.versions["python"]
+
+
+def test_the_same_work_gives_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        make(tmp_path / name)
+    for file in ("request.json", "manifest.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_settings_are_compared_as_json(tmp_path):
+    begin_artefact(tmp_path / "a", "features", inputs={}, settings={"sizes": (1, 2)})
+    begin_artefact(tmp_path / "a", "features", inputs={}, settings={"sizes": [1, 2]})
+
+
+def test_known_digests_are_taken_and_temporary_files_left_out(tmp_path):
+    begin_artefact(tmp_path / "a", "features", **REQUEST)
+    (tmp_path / "a" / "big.bin").write_bytes(b"1")
+    (tmp_path / "a" / "torn.tmp").write_bytes(b"2")
+    manifest = finish_artefact(tmp_path / "a", files={"big.bin": "known"})
+    assert manifest.files["big.bin"] == "known" and "torn.tmp" not in manifest.files
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "sae"}, "it is features, not sae"),
+        ({"inputs": {"data": "e" * 64}}, "data was 'ddd"),
+        ({"settings": {"seed": 1, "sizes": [1, 2]}}, "seed was 0 there and is 1 now"),
+        ({"settings": {"seed": 0}}, r"sizes was \[1, 2\] there and is None now"),
+    ],
+)
+def test_another_request_is_refused_and_the_difference_named(tmp_path, change, message):
+    make(tmp_path / "a")
+    request = {"kind": "features", **REQUEST, **change}
+    with pytest.raises(StoreError, match=message):
+        begin_artefact(tmp_path / "a", request.pop("kind"), **request)
+
+
+def test_foreign_folders_are_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(StoreError, match="is not an artefact of this library"):
+            begin_artefact(path, "features", **REQUEST)
+        with pytest.raises(StoreError, match="is not an artefact of this library"):
+            read_manifest(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_was_killed_in_its_first_write_can_begin_again(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "request.json.tmp").write_text('{"ki')
+    assert not begin_artefact(tmp_path / "a", "features", **REQUEST)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00", '{"kind": "features", "inputs": 3}'])
+def test_a_damaged_request_is_refused(tmp_path, text):
+    make(tmp_path / "a")
+    (tmp_path / "a" / "request.json").write_text(text)
+    with pytest.raises(StoreError):
+        begin_artefact(tmp_path / "a", "features", **REQUEST)
+    with pytest.raises(StoreError):
+        read_manifest(tmp_path / "a")
+
+
+def changed(path, **parts):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"files": {}},
+        {"files": []},
+        {"digest": "0" * 64},
+        {"kind": "sae"},
+        {"inputs": {}},
+        {"settings": {"seed": 1, "sizes": [1, 2]}},
+    ],
+)
+def test_a_changed_manifest_is_refused(tmp_path, parts):
+    make(tmp_path / "a")
+    changed(tmp_path / "a" / "manifest.json", **parts)
+    with pytest.raises(StoreError, match="was changed"):
+        read_manifest(tmp_path / "a")
+
+
+def test_a_manifest_of_other_fields_or_another_kind_is_refused(tmp_path):
+    make(tmp_path / "a")
+    with pytest.raises(StoreError, match="holds features, not sae"):
+        read_manifest(tmp_path / "a", "sae")
+    changed(tmp_path / "a" / "manifest.json", surplus=1)
+    with pytest.raises(StoreError, match="is not a manifest"):
+        read_manifest(tmp_path / "a")
+
+
+def test_a_refused_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+
+    def refuse(handle):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StoreError, match="Input/output error"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
