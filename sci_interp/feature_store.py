@@ -77,6 +77,8 @@ class FeatureStore:
         self.names: tuple[str, ...] = tuple(described["names"])
         self.families: tuple[str, ...] = tuple(described["families"])
         self._shards = list(_shard_ranges(axis.n_tokens, described["shard_tokens"]))
+        self._files = shards.group_files(manifest.files, depth=2)
+        self._verified: set[int] = set()
         self._cache: OrderedDict[int, Codes] = OrderedDict()
 
     @classmethod
@@ -134,7 +136,9 @@ class FeatureStore:
     def _shard(self, index: int) -> Codes:
         if index not in self._cache:
             name = _shard_name(index)
-            shards.verify_folder(self.path, name, self.manifest.files)
+            if index not in self._verified:
+                shards.verify_folder(self.path, name, self._files.get(name, {}))
+                self._verified.add(index)
             arrays = shards.read_group(self.path / name, ("indptr", "feature", "value"))
             self._cache[index] = Codes(arrays["indptr"], arrays["feature"], arrays["value"])
             while len(self._cache) > 2:
@@ -219,7 +223,7 @@ def write_store(
     layout
         What it holds beside the codes.
     read_codes
-        Returns the quantised codes of a token range.
+        Returns the quantised codes of a token range; valid by :func:`require_valid`.
     inputs, settings
         What the codes follow from.
     progress
@@ -243,10 +247,9 @@ def write_store(
     ranges = list(_shard_ranges(layout.axis.n_tokens, layout.shard_tokens))
     for index, (start, stop) in enumerate(track(ranges, "encode", show=progress)):
         if index in journal.entries:
-            shards.verify_folder(out, _shard_name(index), journal.files)
+            shards.verify_folder(out, _shard_name(index), journal.entries[index].files)
             continue
         codes = read_codes(start, stop)
-        require_valid(codes, stop - start, layout.n_features)
         arrays = {"indptr": codes.indptr, "feature": codes.feature, "value": codes.value}
         digests = shards.write_group(out, _shard_name(index), arrays)
         journal.commit(index, digests, {"n_tokens": stop - start, "n_entries": len(codes.feature)})
@@ -264,8 +267,8 @@ def shard_tokens(n_active: int) -> int:
 
 def require_valid(codes: Codes, n_tokens: int, n_features: int) -> None:
     """Refuse codes that are not compressed sparse rows of positive values."""
-    feature = codes.feature.astype(np.int64)
-    ascending = np.diff(feature) > 0
+    feature = codes.feature
+    ascending = feature[1:] > feature[:-1]
     boundary = codes.indptr[1:-1] - 1
     ascending[boundary[(boundary >= 0) & (boundary < len(ascending))]] = True
     if (
@@ -274,7 +277,7 @@ def require_valid(codes: Codes, n_tokens: int, n_features: int) -> None:
         or codes.indptr[-1] != len(feature)
         or len(codes.value) != len(feature)
         or (np.diff(codes.indptr) < 0).any()
-        or (len(feature) and feature.max() >= n_features)
+        or (len(feature) and not 0 <= feature.min() <= feature.max() < n_features)
         or not ascending.all()
         or (codes.value <= 0).any()
     ):

@@ -147,7 +147,9 @@ class _NuisanceReader:
         first = int(np.searchsorted(starts, start, side="right")) - 1
         last = int(np.searchsorted(starts, stop, side="left"))
         parts = [self._record(index) for index in range(first, last)]
-        return Codes.concatenate(parts).rows(start - int(starts[first]), stop - int(starts[first]))
+        codes = Codes.concatenate(parts).rows(start - int(starts[first]), stop - int(starts[first]))
+        require_valid(codes, stop - start, self._n_features)
+        return codes
 
     def _record(self, index: int) -> Codes:
         record = str(self._axis.records[RECORD].iloc[index])
@@ -158,8 +160,15 @@ class _NuisanceReader:
                 f"the nuisance codes of record {record!r} name token {int(token.max())}",
                 allowed=f"0 to {n_tokens - 1}",
             )
-        if (np.diff(token) < 0).any():
-            raise InputError(f"the nuisance codes of record {record!r} are not sorted by token")
+        if len(feature) and not (feature.min() >= 0 and feature.max() < self._n_features):
+            raise InputError(
+                f"the nuisance codes of record {record!r} name feature {int(feature.max())}",
+                allowed=f"0 to {self._n_features - 1}",
+            )
+        if len(token) != len(feature) or (np.diff(token) < 0).any():
+            raise InputError(
+                f"the nuisance codes of record {record!r} are not pairs sorted by token"
+            )
         return Codes(
             np.searchsorted(token, np.arange(n_tokens + 1)).astype(np.int64),
             feature.astype(feature_dtype(self._n_features)),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .errors import StoreError
 from .manifest import digest_file, sync_folder
 
-__all__ = ["read_group", "verify_file", "verify_folder", "write_group"]
+__all__ = ["group_files", "read_group", "verify_file", "verify_folder", "write_group"]
 
 #: Items of one inner chunk.
 CHUNK_ITEMS = 2**20
@@ -124,6 +124,24 @@ def verify_folder(root: Path, name: str, digests: Mapping[str, str]) -> None:
         raise StoreError(f"{root / name} is not listed in the artefact's manifest")
     for member in members:
         verify_file(root, member, digests)
+
+
+def group_files(digests: Mapping[str, str], *, depth: int) -> dict[str, dict[str, str]]:
+    """Return the digests by the first ``depth`` folders of their paths; shallower files are left.
+
+    Parameters
+    ----------
+    digests
+        SHA-256 by path.
+    depth
+        Number of folders that name a shard.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for name, digest in digests.items():
+        parts = name.split("/", depth)
+        if len(parts) > depth:
+            groups.setdefault("/".join(parts[:depth]), {})[name] = digest
+    return groups
 
 
 def _fill_group(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from sci_interp.axis import TokenAxis
 from sci_interp.codes import Codes, quantise
 from sci_interp.errors import InputError, NotFiniteError, SciInterpError, StoreError
 from sci_interp.features import FeatureStore, encode, encode_nuisances
+from sci_interp.manifest import digest_json
 from sci_interp.source import ArraySource
 
 WIDTH = 6
@@ -265,8 +267,13 @@ def test_damage_is_refused_before_use_and_names_the_shard(tmp_path):
 
 
 def test_a_shard_that_the_manifest_does_not_list_is_refused(tmp_path):
-    store = encode(Threshold(), make_source(), out=tmp_path / "features", progress=False)
-    store.manifest.files.clear()
+    encode(Threshold(), make_source(), out=tmp_path / "features", progress=False)
+    path = tmp_path / "features/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {k: v for k, v in manifest["files"].items() if "000000" not in k}
+    manifest["digest"] = digest_json(manifest["files"])
+    path.write_text(json.dumps(manifest))
+    store = FeatureStore.open(tmp_path / "features")
     with pytest.raises(StoreError, match="000000 is not listed"):
         store.read(0, 1)
 
@@ -390,6 +397,10 @@ class Letters:
             pairs[0] += 1
         elif self.bad == "feature":
             pairs[1] += 1
+        elif self.bad == "twice":
+            pairs = np.repeat(pairs, 2, axis=1)
+        elif self.bad == "odd":
+            return pairs[0], pairs[1, 1:]
         return pairs[0], pairs[1]
 
 
@@ -418,7 +429,14 @@ def test_nuisances_are_stored_record_by_record(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bad", "message"), [("order", "sorted"), ("range", "token"), ("feature", "sparse rows")]
+    ("bad", "message"),
+    [
+        ("order", "sorted"),
+        ("range", "token"),
+        ("feature", "name feature 2"),
+        ("twice", "sparse rows"),
+        ("odd", "pairs"),
+    ],
 )
 def test_wrong_nuisance_codes_are_refused(tmp_path, bad, message):
     with pytest.raises(InputError, match=message):
