@@ -174,6 +174,9 @@ def measure_coherence(
     seed
         Seed of the reference sets.
     """
+    if len(chosen) == 0:
+        nothing = np.zeros(0)
+        return Coherence(nothing, nothing, nothing)
     bank = ReferenceWindows.draw(axis, adapter, dataset, seed=seed)
     rows = np.flatnonzero(np.isin(windows.feature, chosen))
     unit = describe(axis, adapter, dataset, windows.token[rows])

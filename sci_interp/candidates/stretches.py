@@ -82,7 +82,7 @@ class Stretch:
 
 
 def stretches(
-    axis: TokenAxis, first: int, last: int, *, n_tokens: int = STRETCH_TOKENS
+    axis: TokenAxis, first: int, last: int, *, n_tokens: int | None = None
 ) -> Iterator[Stretch]:
     """Yield the records ``first:last`` in stretches of at most ``n_tokens``, one record at least.
 
@@ -93,8 +93,9 @@ def stretches(
     first, last
         Half-open range of records.
     n_tokens
-        Largest stretch; a record that is longer still comes whole.
+        Largest stretch, ``STRETCH_TOKENS`` by default; a record that is longer comes whole.
     """
+    n_tokens = n_tokens or STRETCH_TOKENS
     starts = axis.record_starts
     block_of_record = block_of_records(axis)
     weights = axis.records[WEIGHT].to_numpy(np.float64)
@@ -121,7 +122,7 @@ def block_of_records(axis: TokenAxis) -> NDArray[np.int64]:
 
 
 def split_stretches(
-    axis: TokenAxis, splits: Sequence[Split], *, n_tokens: int = STRETCH_TOKENS
+    axis: TokenAxis, splits: Sequence[Split], *, n_tokens: int | None = None
 ) -> Iterator[Stretch]:
     """Yield the records of neighbouring splits in stretches; see :func:`stretches`."""
     return stretches(axis, *axis.record_range(splits), n_tokens=n_tokens)

@@ -165,7 +165,7 @@ def _score(table: pd.DataFrame) -> NDArray[np.float64]:
     """
     coherence = np.maximum(table["coherence_excess"].to_numpy(), 0.0)
     reproducibility = np.maximum(table["reproducibility"].fillna(1.0).to_numpy(), 0.0)
-    is_part = table["kind"].str.startswith("sub-type").to_numpy()
+    is_part = table["kind"].isin(KINDS[1:]).to_numpy()
     covered = np.where(is_part, table["recall"].to_numpy(), table["upper"].to_numpy())
     score: NDArray[np.float64] = coherence * np.clip(1 - covered, 0.0, 1.0) * reproducibility
     return score

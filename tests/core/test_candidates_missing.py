@@ -1,0 +1,188 @@
+"""Firing runs and the queue of missing annotations against brute force and planted truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted_world import (
+    DOMAIN,
+    N_FEATURES,
+    RANDOM,
+    SITE,
+    ArrayCodes,
+    World,
+    planted_levels,
+    planted_store,
+)
+from scipy.stats import false_discovery_control
+from sci_interp.annotations import AnnotationStore
+from sci_interp.candidates import stretches
+from sci_interp.candidates.missing import HELD_OUT, adjust, queue_missing, recover_hidden
+from sci_interp.candidates.runs import MASS_STEPS, MAX_GAP, Detector, find_runs
+
+WORLD = World()
+SITE_DETECTOR = Detector(SITE, 1, 200, 0.9)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory) -> AnnotationStore:
+    return planted_store(tmp_path_factory.mktemp("world") / "annotations", WORLD)
+
+
+@pytest.fixture(scope="module")
+def codes() -> ArrayCodes:
+    return ArrayCodes.of(WORLD.axis, planted_levels(WORLD))
+
+
+@pytest.fixture(scope="module")
+def decoys() -> ArrayCodes:
+    rng = np.random.default_rng(5)
+    levels = np.zeros((WORLD.axis.n_tokens, N_FEATURES), int)
+    fires = rng.random(levels.shape) < 0.01
+    levels[fires] = rng.integers(150, 226, fires.sum())
+    return ArrayCodes.of(WORLD.axis, levels)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.02, 0.2, 0.6]))
+@settings(max_examples=25, deadline=None)
+def test_runs_equal_a_walk_over_the_tokens(seed: int, density: float) -> None:
+    rng = np.random.default_rng(seed)
+    world = World(n_families=3, seed=seed)
+    levels = np.where(rng.random((world.axis.n_tokens, 2)) < density, 1, 0)
+    levels *= rng.integers(1, 256, levels.shape)
+    codes = ArrayCodes.of(world.axis, levels)
+    detectors = [Detector(1, 0, 100), Detector(0, 0, 1), Detector(1, 1, 200)]
+    (stretch,) = stretches.stretches(world.axis, 0, world.axis.n_records, n_tokens=10**6)
+    runs = find_runs(codes, detectors, stretch)
+    wanted = []
+    for index, detector in enumerate(detectors):
+        for record in range(world.axis.n_records):
+            start, stop = world.axis.record_starts[record : record + 2].tolist()
+            column = levels[start:stop, detector.feature]
+            active = [t for t in range(start, stop) if column[t - start] >= detector.level]
+            groups: list[list[int]] = []
+            for token in active:
+                if groups and token - groups[-1][-1] <= MAX_GAP + 1:
+                    groups[-1].append(token)
+                else:
+                    groups.append([token])
+            for group in groups:
+                strongest = max(levels[t, detector.feature] for t in group)
+                wanted.append((index, record, group[0], group[-1] + 1, strongest))
+    found = zip(
+        runs.detector, runs.record, runs.start, runs.stop, runs.score // MASS_STEPS, strict=True
+    )
+    assert [tuple(map(int, row)) for row in found] == [tuple(map(int, row)) for row in wanted]
+
+
+def test_the_mass_breaks_ties() -> None:
+    world = World(n_families=2)
+    levels = np.zeros((world.axis.n_tokens, 1), int)
+    levels[10], levels[30:50] = 255, 255
+    (stretch,) = stretches.stretches(world.axis, 0, world.axis.n_records, n_tokens=10**6)
+    runs = find_runs(ArrayCodes.of(world.axis, levels), [Detector(0, 0, 1)], stretch)
+    assert runs.score[0] < runs.score[1]
+    assert (runs.score // MASS_STEPS == 255).all()
+
+
+@given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_adjusted_p_equals_scipy(values: list[float]) -> None:
+    p = np.array(values)
+    assert adjust(p, len(p)) == pytest.approx(false_discovery_control(p))
+    kept = p <= 0.3
+    whole = false_discovery_control(p)
+    some = adjust(p[kept], len(p))
+    assert np.array_equal(some <= 0.05, whole[kept] <= 0.05)
+
+
+def test_the_queue_holds_the_unannotated_sites(codes, decoys, known) -> None:
+    queue = queue_missing(codes, known, [SITE_DETECTOR, Detector(DOMAIN, 0, 200, 0.9)], decoys=decoys)
+    ids, records = WORLD.axis.records["record"].to_numpy(), WORLD.axis.records
+    held_out = set(records["record"][records["split"].isin(HELD_OUT)])
+    wanted = {
+        (record, start)
+        for record in held_out
+        for start, _ in WORLD.truth[record]["SITE"]
+        if not WORLD.annotated(record)
+    }
+    found = {
+        (ids[r], int(t - WORLD.axis.record_starts[r]))
+        for r, t in zip(queue.runs.record, queue.runs.start, strict=True)
+    }
+    assert len(wanted) > 5 and found == wanted
+    assert (queue.runs.detector == 0).all()  # every DOMAIN is annotated
+    assert (queue.q <= 0.05).all() and (queue.p >= 1 / (1 + queue.n_decoys)).all()
+
+
+def test_p_counts_the_decoys_that_score_as_high(codes, known) -> None:
+    levels = np.zeros((WORLD.axis.n_tokens, N_FEATURES), int)
+    n_loud = 7
+    levels[WORLD.axis.record_starts[:n_loud], SITE] = 255
+    levels[WORLD.axis.record_starts[:n_loud] + 1, SITE] = 255
+    levels[WORLD.axis.record_starts[n_loud : n_loud + 5] + 1, SITE] = 201
+    loud = ArrayCodes.of(WORLD.axis, levels)
+    queue = queue_missing(codes, known, [SITE_DETECTOR], decoys=loud, q=1.0)
+    score = queue.runs.score
+    assert len(np.unique(queue.p)) <= 2
+    low = score < 255 * MASS_STEPS
+    assert queue.p[low] == pytest.approx((1 + n_loud) / (1 + WORLD.axis.n_records))
+
+
+def test_firing_like_the_decoys_lists_nothing(codes, known) -> None:
+    noise = queue_missing(codes, known, [Detector(RANDOM, 1, 200)], decoys=codes)
+    assert len(noise.p) == 0 and noise.n_tested > 50
+
+
+def test_unknown_tokens_are_not_unannotated(codes, decoys, known, monkeypatch) -> None:
+    read = known.read
+
+    def half_known(start: int, stop: int):
+        found = read(start, stop)
+        return type(found)(
+            found.label,
+            found.instance,
+            found.start,
+            found.stop,
+            *(column[:0] for column in (found.known_group, found.known_start, found.known_stop)),
+        )
+
+    monkeypatch.setattr(known, "read", half_known)
+    assert queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys).n_tested == 0
+
+
+def test_overlapping_runs_of_a_label_are_listed_once(codes, decoys, known) -> None:
+    detectors = [SITE_DETECTOR, Detector(SITE, 1, 210, 0.95), Detector(SITE, 1, 220, 0.7)]
+    once = queue_missing(codes, known, detectors[:1], decoys=decoys)
+    thrice = queue_missing(codes, known, detectors, decoys=decoys)
+    assert np.array_equal(np.sort(once.runs.start), np.sort(thrice.runs.start))
+    assert (thrice.n_detectors == 3).all() and (once.n_detectors == 1).all()
+    assert (thrice.runs.detector == 1).all()  # the most precise of equals
+
+
+def test_no_detector_lists_nothing(codes, decoys, known) -> None:
+    queue = queue_missing(codes, known, [], decoys=decoys)
+    assert (len(queue.p), queue.n_tested) == (0, 0)
+
+
+def test_hidden_annotations_are_found_again(tmp_path, codes, decoys) -> None:
+    complete = World(site_annotated=1.1)
+    known = planted_store(tmp_path / "annotations", complete)
+    rates = recover_hidden(codes, known, [SITE_DETECTOR], decoys=decoys, share=0.3)
+    assert rates["n_hidden"] >= 10
+    assert rates["recall"] == 1.0
+    assert rates["false_share"] == rates["false_share_hidden"] == 0.0
+    noisy = [SITE_DETECTOR, Detector(RANDOM, 1, 200)]
+    assert recover_hidden(codes, known, noisy, decoys=decoys)["false_share"] > 0.5
+    nothing = recover_hidden(codes, known, [], decoys=decoys)
+    assert np.isnan(nothing["recall"]) and nothing["n_queued"] == 0
+
+
+def test_the_queue_does_not_depend_on_stretches(codes, decoys, known, monkeypatch) -> None:
+    first = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
+    monkeypatch.setattr(stretches, "STRETCH_TOKENS", 200)
+    second = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
+    assert np.array_equal(first.runs.start, second.runs.start)
+    assert np.array_equal(first.q, second.q)
