@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fake_adapter import FakeAdapter, make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -222,6 +224,22 @@ def test_every_token_is_what_the_adapter_said(tmp_path_factory, given_notes, row
         assert sum(len(part.label) for part in parts) == len(found.label)
         seen = sum(paint(part, n_tokens)[1].astype(int) for part in parts)
         np.testing.assert_array_equal(seen, known.astype(int))
+
+
+def test_a_complete_adapter(tmp_path):
+    dataset = make_dataset()
+    store = annotate(FakeAdapter(), dataset, out=tmp_path / "a")
+    found = read_all(store)
+    motif = [label.name for label in store.labels].index("MOTIF")
+    expected = [
+        int(first) + match.start()
+        for record, first in store.axis.records[["record", "start"]].itertuples(index=False)
+        for match in re.finditer("GH", dataset.texts[record])
+    ]
+    assert found.start[found.label == motif].tolist() == expected
+    group = store.groups.index(store.labels[motif].group)
+    length = (found.known_stop - found.known_start)[found.known_group == group]
+    assert length.sum() == store.axis.n_tokens
 
 
 def test_reading_holds_two_row_groups_and_opens_only_those_in_range(tmp_path, monkeypatch):

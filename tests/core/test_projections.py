@@ -10,11 +10,14 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from fake_adapter import FakeAdapter, make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
 
+from sci_interp import activations
 from sci_interp.adapter import Label, RecordAnnotations
 from sci_interp.annotations import annotate
 from sci_interp.axis import TokenAxis
@@ -315,6 +318,24 @@ def test_projections_are_encoders(source, known, tmp_path):
         assert store.read(0, 10).n_tokens == 10
     with pytest.raises(StoreError, match="another layer"):
         encode(found, replace(source, layer="deeper"), out=tmp_path / "x", progress=False)
+
+
+def test_the_whole_way_from_a_network_to_probe_codes(tmp_path):
+    adapter, dataset = FakeAdapter(), make_dataset(n_records=120)
+    known = annotate(adapter, dataset, out=tmp_path / "known")
+    stream = activations.stream(adapter, dataset, adapter.default_layer)
+    probe = ProbeProjection.fit(stream, known, ["train", "discovery"])
+    store = encode(probe, stream, out=tmp_path / "features", progress=False)
+    motif = store.names.index("probe MOTIF")
+    start, stop = store.axis.token_range(["test"])
+    codes = store.read(start, stop)
+    level = dense(codes, store.n_features)[:, motif]
+    found = known.read(start, stop)
+    positive = np.zeros(stop - start, bool)
+    runs = found.label == [label.name for label in known.labels].index("MOTIF")
+    for first, last in zip(found.start[runs] - start, found.stop[runs] - start, strict=True):
+        positive[first:last] = True
+    assert roc_auc_score(positive, level) > 0.7
 
 
 def test_saved_projections_are_the_same(source, known, tmp_path):
