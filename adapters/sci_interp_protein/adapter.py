@@ -143,14 +143,20 @@ class ProteinAdapter:
         return () if annotations is None else tuple(annotations.labels)
 
     def annotate(self, dataset: Dataset, records: Sequence[str]) -> Iterator[RecordAnnotations]:
-        """Yield what is known of every record, in the order given."""
+        """Yield what is known of every record, in the order given.
+
+        Groups that were assessed and of which the dataset has no label are left out.
+        """
         data = _proteins(dataset)
+        groups = {label.group for label in self.labels(dataset)}
         for record in records:
             data.sequence_of(record)
             if data.annotations is None:
                 yield RecordAnnotations(record, (), ())
             else:
-                yield data.annotations.of(record)
+                found = data.annotations.of(record)
+                known = [span for span in found.known if span[0] in groups]
+                yield RecordAnnotations(record, found.runs, known)
 
     def nuisances(self) -> Nuisances:
         """Return amino acids, dipeptides, residue classes, and places in the chain."""

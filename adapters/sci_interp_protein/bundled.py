@@ -72,8 +72,10 @@ def load_bytenet(folder: Path, name: str) -> ByteNetNetwork:
         raise InputError(f"{path} cannot be read: {error}", todo="Restore the file") from None
     with torch.device("meta"):
         model = ByteNet(config)
+    model.to_empty(device="cpu")
     try:
-        model.load_state_dict(weights, assign=True)
+        # Copied, for the file may be replaced while its pages are mapped.
+        model.load_state_dict(weights)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:200]
         raise InputError(f"{path} does not fit the sizes in config.json: {first}") from None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sci_interp.errors import InputError, MissingExtraError
@@ -199,7 +200,7 @@ def _read_vocabulary(model: str, config: Mapping[str, Any]) -> Vocabulary:
 def _plain_errors(model: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"the model {model!r} cannot be loaded: {reason}",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_windows_are_full_and_overlap_enough(setting):
     windows = plan_windows("P", n_residues, window=window, overlap=overlap)
     assert {w.stop - w.start for w in windows} == {min(window, n_residues)}
     assert (windows[0].start, windows[-1].stop) == (0, n_residues)
-    for left, right in zip(windows[:-1], windows[1:], strict=True):
+    for left, right in itertools.pairwise(windows):
         assert left.stop - right.start >= overlap
 
 

@@ -124,5 +124,5 @@ def test_digest_follows_ids_sequences_and_blocks():
 
 
 def test_unknown_record_lists_the_known_ones():
-    with pytest.raises(UnknownNameError, match="no record 'z'.*Allowed: a"):
+    with pytest.raises(UnknownNameError, match=r"no record 'z'.*Allowed: a"):
         dataset({"a": "MK"}).sequence_of("z")
