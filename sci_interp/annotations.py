@@ -13,7 +13,7 @@ not. Ranges are half-open, and none crosses a record.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from .adapter import Adapter, Dataset, Label, RecordAnnotations
 from .axis import DEFAULT_FRACTIONS, TokenAxis
 from .errors import InputError, UnknownNameError
 from .manifest import Manifest, begin_artefact, finish_artefact, read_manifest, write_atomically
+from .progress import track
 from .ranges import RangeReader, RangeWriter, merge_ranges
 from .schema import (
     GROUP,
@@ -180,6 +181,7 @@ def annotate(
     *,
     out: Path | str,
     fractions: Mapping[Split, float] | None = None,
+    progress: bool = True,
 ) -> AnnotationStore:
     """Store what an adapter knows of every record.
 
@@ -194,6 +196,8 @@ def annotate(
         Folder of the artefact.
     fractions
         Shares of the splits, as given to ``extract``.
+    progress
+        Show progress.
 
     Raises
     ------
@@ -222,17 +226,22 @@ def annotate(
         return AnnotationStore.open(out)
     axis.write(out)
     write_atomically(out / LABELS_FILE, _label_table(labels))
-    _write_ranges(adapter, dataset, out, axis, labels)
+    records = axis.records[RECORD].tolist()
+    found = iter(adapter.annotate(dataset, records))
+    _write_ranges(found, out, axis, labels, records=track(records, "annotate", show=progress))
     finish_artefact(out)
     return AnnotationStore.open(out)
 
 
 def _write_ranges(
-    adapter: Adapter, dataset: Dataset, out: Path, axis: TokenAxis, labels: Sequence[Label]
+    found: Iterator[RecordAnnotations],
+    out: Path,
+    axis: TokenAxis,
+    labels: Sequence[Label],
+    *,
+    records: Iterable[str],
 ) -> None:
-    records = axis.records[RECORD].tolist()
     reader = _RecordReader(labels)
-    found = iter(adapter.annotate(dataset, records))
     with (
         RangeWriter(out / RUNS_FILE, RUN_COLUMNS) as runs,
         RangeWriter(out / KNOWN_FILE, KNOWN_COLUMNS) as known,
