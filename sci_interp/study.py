@@ -27,8 +27,9 @@ __all__ = [
     "read_study",
 ]
 
-#: What the features of the SAE are compared with.
-BASELINES = ("channels", "pca", "ica", "token identity", "position", "shuffled", "probe")
+#: What the features of the SAE are compared with. Each family of the adapter's nuisances (token
+#: identity, position) is a baseline of its own.
+BASELINES = ("channels", "pca", "ica", "nuisances", "shuffled", "probe")
 
 _MAX_STUDY_BYTES = 2**20
 _Settings = TypeVar("_Settings")
@@ -66,7 +67,8 @@ class SaeSettings:
     n_tokens: int = _setting(2_000_000, least=1)
     n_seeds: int = _setting(3, least=1, most=100)
     batch_size: int = _setting(4096, least=1)
-    learning_rate: float = _setting(1e-3, least=0.0)
+    #: 0 lets ``train`` choose.
+    learning_rate: float = _setting(0.0, least=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,8 @@ class BaselineSettings:
 class SurfaceSettings:
     """The table ``[surface]``."""
 
-    q: float = _setting(0.05, least=0.0, most=1.0)
+    q_missing: float = _setting(0.05, least=0.0, most=1.0)
+    q_control: float = _setting(0.1, least=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_adapter import FakeAdapter, make_dataset
 
 import sci_interp as si
 from sci_interp.adapter import Label, Nuisances, RecordView, TokenLoss
@@ -40,6 +41,10 @@ def alphabet(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_strangers_adapter_is_found_and_accepted(alphabet: Any) -> None:
     assert "sci-interp-alphabet" in [info.distribution for info in si.adapters()]
     check_adapter(alphabet, alphabet.open())
+
+
+def test_the_adapter_of_the_core_tests_keeps_every_law() -> None:
+    check_adapter(FakeAdapter(), make_dataset())
 
 
 def test_what_an_adapter_lacks_is_named(alphabet: Any) -> None:
