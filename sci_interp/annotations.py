@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from .adapter import Adapter, Dataset, Label, RecordAnnotations
 from .axis import DEFAULT_FRACTIONS, TokenAxis
 from .errors import InputError, UnknownNameError
-from .manifest import Manifest, begin_artefact, finish_artefact, read_manifest, write_atomically
+from .manifest import (
+    Manifest,
+    begin_artefact,
+    digest_json,
+    finish_artefact,
+    read_manifest,
+    write_atomically,
+)
 from .progress import track
 from .ranges import RangeReader, RangeWriter, merge_ranges
 from .schema import (
@@ -214,13 +221,14 @@ def annotate(
     axis = TokenAxis.build(dataset.table, fractions)
     inputs = {"dataset": dataset.digest}
     # What reaches the network may stay while its annotations change; a dataset that can tell does.
-    if found := getattr(dataset, "annotation_digest", None):
-        inputs["annotations"] = str(found)
+    if annotation_digest := getattr(dataset, "annotation_digest", None):
+        inputs["annotations"] = str(annotation_digest)
     settings = {
         "adapter": adapter.name,
         "axis": axis.digest,
         "fractions": fractions,
         "labels": [[label.name, label.group, label.nuisance] for label in labels],
+        "definitions": digest_json([label.definition for label in labels]),
     }
     if begin_artefact(out, "annotations", inputs=inputs, settings=settings):
         return AnnotationStore.open(out)
