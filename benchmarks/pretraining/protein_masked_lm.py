@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from protein_corpus import Corpus, mask_tokens, read_corpus
 from safetensors.torch import save_file
 from sci_interp_protein.bytenet import ByteNet, ByteNetConfig
@@ -48,7 +47,7 @@ def masked_loss(model: nn.Module, tokens: Tensor, rate: float, seed: int) -> tup
     masked, chosen, shown = mask_tokens(tokens, rate, torch.Generator().manual_seed(seed))
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(masked)
-    losses = F.cross_entropy(logits[chosen].float(), tokens[chosen], reduction="none")
+    losses = nn.functional.cross_entropy(logits[chosen].float(), tokens[chosen], reduction="none")
     return losses.mean(), losses.detach()[shown[chosen]]
 
 
@@ -122,7 +121,8 @@ def train(args: argparse.Namespace) -> None:
         if step % 50 == 0:
             pace = n_tokens / (time.time() - clock)
             print(
-                f"step {step}/{args.steps} loss {running / 50:.4f} rate x{factor:.2f} {pace:,.0f} tokens/s",
+                f"step {step}/{args.steps} loss {running / 50:.4f} "
+                f"rate x{factor:.2f} {pace:,.0f} tokens/s",
                 flush=True,
             )
             recent, running, n_tokens, clock = running / 50, 0.0, 0, time.time()

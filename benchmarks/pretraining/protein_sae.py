@@ -13,8 +13,9 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-import sci_interp as si
 from Bio.SeqIO.FastaIO import SimpleFastaParser
+
+import sci_interp as si
 
 
 def draw_proteins(corpus: Path, n_residues: int, out: Path) -> None:
