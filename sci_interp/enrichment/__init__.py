@@ -1,1 +1,15 @@
 """enrich: FeatureStore x AnnotationStore -> EnrichmentResult."""
+
+from .calibration import Calibration, calibrate
+from .protocol import enrich
+from .result import EnrichmentResult, load_enrichment
+from .table import format_table
+
+__all__ = [
+    "Calibration",
+    "EnrichmentResult",
+    "calibrate",
+    "enrich",
+    "format_table",
+    "load_enrichment",
+]

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sci_interp.schema import LINK_CLASSES
+
 from .inputs import FeatureSource, KnownSource
 from .kernel import default_threads
 from .scores import PairList, Robust, score_pairs
@@ -94,7 +96,8 @@ class Links:
     ----------
     table : DataFrame
         One row per tested pair: ``feature, label`` (numbers), ``direction`` (number), ``p_local,
-        p_swap, p, q, class``; the direction is the one with the stronger outcome.
+        p_swap, p, q, class``. The class is the stronger of the two directions', q the smaller;
+        direction and p are the first direction's, unless only the second reaches that class.
     n_candidates, n_tested : int
         Pairs with positive association on a selecting half; pairs that passed the screen.
     not_identifiable : mapping of reason to number of pairs
@@ -117,12 +120,12 @@ def link_pairs(study: Study) -> Links:
         tables.append(_judge(_permute(study, way, pairs, reasons), study, way))
     table = pd.concat(tables, ignore_index=True)
     n_tested = len(table)
-    rank = table["class"].map(
-        {"site": 0, "record": 1, "positional": 2, "none": 3, "not identifiable": 4}
-    )
-    order = np.lexsort((table["direction"], table["q"].fillna(2.0), rank))
-    table = table.iloc[order].drop_duplicates(["label", "feature"])
-    table = table.sort_values(["label", "feature"], ignore_index=True)
+    rank = table["class"].map({name: at for at, name in enumerate(LINK_CLASSES)})
+    order = np.lexsort((table["direction"], rank))
+    lowest = table.groupby(["label", "feature"], as_index=False)["q"].min()
+    table = table.iloc[order].drop_duplicates(["label", "feature"]).drop(columns="q")
+    table = table.merge(lowest, on=["label", "feature"]).sort_values(["label", "feature"])
+    table = table.reset_index(drop=True)
     return Links(table, n_candidates, n_tested, reasons)
 
 

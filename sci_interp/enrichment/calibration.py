@@ -1,0 +1,222 @@
+"""calibrate: FeatureStore x AnnotationStore -> Calibration.
+
+The whole test is run on the user's own data after every association has been destroyed: label
+tracks change families and are rotated inside records. It should then link nothing; how often it
+does is what this module measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sci_interp.annotations import AnnotationSlice
+from sci_interp.errors import InputError
+from sci_interp.progress import track
+
+from .inputs import FeatureSource, KnownSource
+from .kernel import default_threads
+from .linking import LinkSettings, Study, link_pairs
+from .memory import MemoryAnnotations, load_annotations, load_features
+from .protocol import require_inputs
+from .selection import select_thresholds
+from .significance import Dependence
+from .swap_null import map_run
+from .tracks import LabelTracks, Units, read_labels
+
+__all__ = ["Calibration", "calibrate", "shift_annotations"]
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How often the test links what is unrelated.
+
+    Attributes
+    ----------
+    runs : DataFrame
+        One row per run: ``run, n_tested, n_site, n_record, n_positional``.
+    q : float
+        The false discovery rate asked for; with nothing to find, also the bound on the share of
+        runs with a link.
+    """
+
+    runs: pd.DataFrame
+    q: float
+
+    @property
+    def rate(self) -> float:
+        """Share of runs with a site-level link."""
+        return float((self.runs["n_site"] > 0).mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the share if its true value is ``q``."""
+        return float(np.sqrt(self.q * (1 - self.q) / len(self.runs)))
+
+    @property
+    def passed(self) -> bool:
+        """Whether the share is at most ``q`` within two standard errors."""
+        return self.rate <= self.q + 2 * self.error
+
+    def format(self) -> str:
+        """Return the verdict as one line."""
+        verdict = "as it should" if self.passed else "MORE OFTEN than it should"
+        n_fired = int((self.runs["n_site"] > 0).sum())
+        return (
+            f"With labels shifted, {n_fired} of {len(self.runs)} runs called a site-level link "
+            f"({self.rate:.1%}; at most {self.q:.1%} ± {2 * self.error:.1%} expected): the test "
+            f"fires {verdict}."
+        )
+
+
+def calibrate(
+    features: FeatureSource,
+    known: KnownSource,
+    *,
+    n_runs: int = 100,
+    n_features: int = 512,
+    q: float = 0.05,
+    seed: int = 0,
+    n_permutations: int = 4_000,
+    dependence: Dependence = "bh",
+    n_threads: int | None = None,
+    progress: bool = True,
+) -> Calibration:
+    """Run the whole test on shifted labels and count how often it links.
+
+    Parameters
+    ----------
+    features, known
+        The stores, of the same records.
+    n_runs
+        Number of runs.
+    n_features
+        Features that take part, chosen at random; they are held in memory.
+    q, n_permutations, dependence, n_threads
+        As for ``enrich``.
+    seed
+        Seed of shifts, permutations and the choice of features.
+    progress
+        Whether to tell how many runs are done.
+
+    Raises
+    ------
+    InputError, StoreError
+        As for ``enrich``.
+    """
+    if n_runs < 1 or n_features < 1:
+        raise InputError(
+            f"n_runs is {n_runs} and n_features is {n_features}", allowed="1 or more of each"
+        )
+    require_inputs(features, known, {})
+    random = np.random.default_rng([seed, 0])
+    size = min(n_features, features.n_features)
+    chosen = np.sort(random.choice(features.n_features, size, replace=False))
+    held = load_features(features, chosen.astype(np.int64))
+    labels = load_annotations(known)
+    settings = LinkSettings(
+        q=q, n_permutations=n_permutations, dependence=dependence,
+        n_threads=n_threads or default_threads(),
+    )  # fmt: skip
+    rows = []
+    for run in track(range(n_runs), "calibrate", show=progress):
+        shifted = shift_annotations(labels, np.random.default_rng([seed, 1, run]))
+        selection = select_thresholds(held, shifted, n_threads=settings.n_threads)
+        links = link_pairs(Study(held, shifted, selection, replace(settings, seed=run)))
+        nuisance = np.array([label.nuisance for label in labels.labels], bool)
+        found = links.table["class"][~nuisance[links.table["label"].to_numpy(np.int64)]]
+        counts = {f"n_{name}": int((found == name).sum()) for name in ("site", "record")}
+        counts["n_positional"] = int((found == "positional").sum())
+        rows.append({"run": run, "n_tested": links.n_tested, **counts})
+    return Calibration(pd.DataFrame(rows), q)
+
+
+def shift_annotations(known: KnownSource, random: np.random.Generator) -> MemoryAnnotations:
+    """Return annotations whose tracks change families and are rotated inside records.
+
+    Inside every split, group and exchange stratum, families exchange the tracks of all the group's
+    labels together, records paired cyclically and runs mapped by relative position; then a common
+    fraction of every record's length rotates the tracks of a family. What is known stays in place.
+    """
+    columns: list[list[Ints]] = [[] for _ in range(7)]
+    for split in ("discovery", "test", "vault"):
+        for group in range(len(known.groups)):
+            tracks = read_labels(known.axis, known, split, group)
+            if len(tracks.units.first) > 1:
+                for column, values in zip(columns, _shift_tracks(tracks, random), strict=False):
+                    column.append(values)
+            columns[4].append(np.full(len(tracks.known_start), group))
+            columns[5].append(tracks.known_start)
+            columns[6].append(tracks.known_stop)
+    joined = [np.concatenate([np.zeros(0, np.int64), *column]) for column in columns]
+    return MemoryAnnotations(known.axis, known.labels, AnnotationSlice(*joined))
+
+
+def _shift_tracks(
+    tracks: LabelTracks, random: np.random.Generator
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return label, instance, start and stop of the shifted runs on the common axis."""
+    units = tracks.units
+    label, instance, start, stop = _listed(tracks)
+    order = np.argsort(start, kind="stable")
+    start_of = np.searchsorted(start[order], units.start)
+    rows: list[tuple[int, int, int, int]] = []
+    donor = _partners(units, random)
+    for family, other in enumerate(donor):
+        fraction = random.random()
+        n_other = int(units.first[other + 1] - units.first[other])
+        for at, record in enumerate(range(units.first[family], units.first[family + 1])):
+            source = int(units.first[other]) + at % n_other
+            sizes = [int(units.start[r + 1] - units.start[r]) for r in (source, record)]
+            shift = int(fraction * sizes[1])
+            for run in order[start_of[source] : start_of[source + 1]]:
+                low = int(start[run] - units.start[source])
+                begin, end = map_run(low, low + int(stop[run] - start[run]), sizes[0], sizes[1])
+                origin = int(units.start[record])
+                key = (int(label[run]), int(instance[run]) * len(units.weight) + record)
+                rows += [
+                    (*key, origin + a, origin + b)
+                    for a, b in _rotate(begin + shift, end + shift, sizes[1])
+                ]
+    table = np.array(rows, np.int64).reshape(-1, 4)
+    first, last = _token(table[:, 2], tracks), _token(table[:, 3] - 1, tracks) + 1
+    return tracks.labels[table[:, 0]], table[:, 1], first, last
+
+
+def _listed(tracks: LabelTracks) -> tuple[Ints, Ints, Ints, Ints]:
+    """Return label, instance, start and stop of every annotated run in known coordinates."""
+    listed = tracks.instances
+    label_of_instance = np.repeat(np.arange(len(tracks.labels)), np.diff(listed.first))
+    instance = np.repeat(np.arange(len(listed.family)), np.diff(listed.run))
+    return label_of_instance[instance], instance, listed.start, listed.stop
+
+
+def _partners(units: Units, random: np.random.Generator) -> Ints:
+    """Return which family each family takes its tracks from."""
+    donor = np.empty(len(units.member), np.int64)
+    for first, last in zip(units.stratum[:-1], units.stratum[1:], strict=True):
+        members = units.member[first:last]
+        donor[members] = random.permutation(members)
+    return donor
+
+
+def _rotate(start: int, stop: int, n_tokens: int) -> list[tuple[int, int]]:
+    """Return the pieces of a rotated run inside a record."""
+    if start >= n_tokens:
+        return [(start - n_tokens, stop - n_tokens)]
+    if stop <= n_tokens:
+        return [(start, stop)]
+    return [(start, n_tokens), (0, stop - n_tokens)]
+
+
+def _token(coordinate: Ints, tracks: LabelTracks) -> Ints:
+    """Return the token of a known coordinate."""
+    before = np.append(0, np.cumsum(tracks.known_stop - tracks.known_start))
+    at = np.searchsorted(before, coordinate, side="right") - 1
+    token: Ints = tracks.known_start[at] + coordinate - before[at]
+    return token

@@ -1,0 +1,201 @@
+"""enrich: FeatureStore x AnnotationStore -> EnrichmentResult."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pandas as pd
+
+from sci_interp.errors import InputError
+from sci_interp.manifest import begin_artefact
+from sci_interp.progress import track
+from sci_interp.schema import BIN_FLOORS
+
+from .inputs import FeatureSource, KnownSource
+from .interplm import INTERPLM_FLOORS, untested_links
+from .kernel import default_threads
+from .linking import Links, LinkSettings, Study, link_pairs
+from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
+from .selection import Selection, select_thresholds
+from .significance import Dependence
+from .summary import summarise
+from .table import add_baselines, build_table
+
+__all__ = ["enrich", "require_inputs"]
+
+Protocol = Literal["two-stage", "interplm"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """One source under the protocol."""
+
+    table: pd.DataFrame
+    summary: dict[str, Any]
+    selection: Selection
+    links: Links
+
+
+def enrich(
+    features: FeatureSource,
+    known: KnownSource,
+    *,
+    out: Path | str | None = None,
+    baselines: Mapping[str, FeatureSource] | None = None,
+    q: float = 0.05,
+    seed: int = 0,
+    n_permutations: int = 4_000,
+    max_permutations: int = 100_000,
+    n_bootstrap: int = 2_000,
+    dependence: Dependence = "bh",
+    protocol: Protocol = "two-stage",
+    n_threads: int | None = None,
+    progress: bool = True,
+) -> EnrichmentResult:
+    """Link features to labels, with error rates, intervals and baselines.
+
+    Thresholds are chosen and pairs screened on one half of the blocks; the pairs that pass are
+    tested on the other by permutation under two nulls, and both must be rejected. The halves then
+    change places, and the findings are united at the false discovery rate ``q``.
+
+    Parameters
+    ----------
+    features
+        A feature store.
+    known
+        An annotation store of the same records.
+    out
+        Folder of the result. The same request on a finished folder loads it.
+    baselines
+        Feature stores that go through the same protocol, by name.
+    q
+        False discovery rate.
+    seed
+        Seed of permutations and resamples.
+    n_permutations
+        Draws of a pair at most; they stop early where a pair is clearly no link.
+    max_permutations
+        Draws where so few pairs are left that their p must be finer.
+    n_bootstrap
+        Resamples of families for the intervals; 0 gives none.
+    dependence
+        ``"bh"`` (Benjamini & Hochberg), or ``"by"`` (Benjamini & Yekutieli) for any dependence.
+    protocol
+        ``"two-stage"``, or ``"interplm"``: the published variant, which tests nothing.
+    n_threads
+        Threads; all processors where omitted. The result does not depend on it.
+    progress
+        Whether to tell which source is worked on.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range.
+    StoreError
+        If the stores were made from different records, or ``out`` holds other work.
+    """
+    baselines = dict(baselines or {})
+    settings: dict[str, Any] = {
+        "q": q,
+        "seed": seed,
+        "n_permutations": n_permutations,
+        "max_permutations": max_permutations,
+        "n_bootstrap": n_bootstrap,
+        "dependence": dependence,
+        "protocol": protocol,
+    }
+    _require_settings(settings)
+    require_inputs(features, known, baselines)
+    folder = Path(out) if out is not None else None
+    if folder is not None:
+        inputs = {"features": features.digest, "annotations": known.digest}
+        inputs |= {f"baseline {name}": store.digest for name, store in baselines.items()}
+        if begin_artefact(folder, KIND, inputs=inputs, settings=settings):
+            return load_enrichment(folder)
+    test = LinkSettings(
+        q, seed, n_permutations, max_permutations, dependence, n_threads or default_threads()
+    )
+    sources = {MAIN: features, **baselines}
+    outcomes = {
+        name: _link_source(name, source, known, test, settings)
+        for name, source in track(sources.items(), "enrich", total=len(sources), show=progress)
+    }
+    result = _assemble(outcomes, settings)
+    if folder is not None:
+        write_enrichment(folder, result)
+        result = replace(result, path=folder)
+    return result
+
+
+def require_inputs(
+    features: FeatureSource, known: KnownSource, baselines: Mapping[str, FeatureSource]
+) -> None:
+    """Refuse stores of different records, splits without data, and reserved names.
+
+    Raises
+    ------
+    StoreError, InputError
+        With the offending store or split.
+    """
+    features.axis.require_same(known.axis, "the features", "the annotations")
+    for name, store in baselines.items():
+        features.axis.require_same(store.axis, "the features", f"the baseline {name!r}")
+        if name == MAIN:
+            raise InputError(f"a baseline cannot be called {name!r}", allowed="any other name")
+    present = set(features.axis.records["split"])
+    for split in ("discovery", "test"):
+        if split not in present:
+            raise InputError(
+                f"no block fell into the {split} half",
+                todo="Use more records, of more blocks, or other split shares",
+            )
+
+
+def _require_settings(settings: Mapping[str, Any]) -> None:
+    allowed: dict[str, tuple[bool, str]] = {
+        "q": (0 < settings["q"] < 1, "between 0 and 1"),
+        "seed": (settings["seed"] >= 0, "0 or more"),
+        "n_permutations": (settings["n_permutations"] >= 1, "1 or more"),
+        "max_permutations": (settings["max_permutations"] >= 1, "1 or more"),
+        "n_bootstrap": (settings["n_bootstrap"] >= 0, "0 or more"),
+        "dependence": (settings["dependence"] in get_args(Dependence), "'bh' or 'by'"),
+        "protocol": (settings["protocol"] in get_args(Protocol), "'two-stage' or 'interplm'"),
+    }
+    for name, (fine, text) in allowed.items():
+        if not fine:
+            raise InputError(f"{name} is {settings[name]!r}", allowed=text)
+
+
+def _link_source(
+    name: str,
+    source: FeatureSource,
+    known: KnownSource,
+    test: LinkSettings,
+    settings: Mapping[str, Any],
+) -> _Outcome:
+    tested = settings["protocol"] == "two-stage"
+    floors = BIN_FLOORS if tested else INTERPLM_FLOORS
+    selection = select_thresholds(source, known, floors=floors, n_threads=test.n_threads)
+    study = Study(source, known, selection, test)
+    links = link_pairs(study) if tested else untested_links()
+    n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
+    table = build_table(study, links, n_bootstrap=n_bootstrap)
+    return _Outcome(table, summarise(name, study, links if tested else None), selection, links)
+
+
+def _assemble(outcomes: Mapping[str, _Outcome], settings: Mapping[str, Any]) -> EnrichmentResult:
+    others = {name: done.selection for name, done in outcomes.items() if name != MAIN}
+    tables = {
+        name: add_baselines(done.table, others if name == MAIN else {})
+        for name, done in outcomes.items()
+    }
+    return EnrichmentResult(
+        table=tables.pop(MAIN),
+        summary=pd.DataFrame([done.summary for done in outcomes.values()]),
+        baselines=tables,
+        settings=settings,
+        not_identifiable={name: done.links.not_identifiable for name, done in outcomes.items()},
+    )

@@ -1,0 +1,146 @@
+"""Results on disk: links, baselines' links and the summary, as parquet and CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sci_interp.errors import StoreError
+from sci_interp.manifest import (
+    Manifest,
+    digest_file,
+    digest_json,
+    finish_artefact,
+    read_manifest,
+    write_atomically,
+)
+from sci_interp.tables import read_table, write_table
+
+from .table import LINKED, format_table
+
+__all__ = ["EnrichmentResult", "load_enrichment", "write_enrichment"]
+
+KIND = "enrichment"
+SOURCES_FILE = "sources.json"
+#: Name of the main source in the summary.
+MAIN = "features"
+
+
+@dataclass(frozen=True, eq=False)
+class EnrichmentResult:
+    """Features linked to labels.
+
+    Attributes
+    ----------
+    table : DataFrame
+        The enrichment table; its columns are explained in :mod:`sci_interp.enrichment.table`.
+    summary : DataFrame
+        One row per source: the features, then the baselines.
+    baselines : mapping of name to DataFrame
+        The enrichment table of every baseline, made under the same protocol.
+    settings : mapping
+        What determines the result.
+    not_identifiable : mapping of source to mapping of reason to number of pairs
+        Candidate pairs that could not be judged, and why.
+    path : Path or None
+        The artefact, where one was written.
+    """
+
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    baselines: Mapping[str, pd.DataFrame]
+    settings: Mapping[str, Any]
+    not_identifiable: Mapping[str, Mapping[str, int]]
+    path: Path | None = None
+
+    @property
+    def links(self) -> pd.DataFrame:
+        """The linked rows of the table: site, record or positional."""
+        return self.table[self.table["class"].isin(LINKED)].reset_index(drop=True)
+
+    @property
+    def replication_rate(self) -> float:
+        """Share of site-level links that the vault could judge and replicates; NaN without any."""
+        judged = self.table.loc[self.table["class"] == "site", "replicated"].dropna()
+        return float(judged.astype(bool).mean()) if len(judged) else float("nan")
+
+    @property
+    def digest(self) -> str:
+        """Identity of the result: of its artefact, or of its rows."""
+        if self.path is not None:
+            return read_manifest(self.path, KIND).digest
+        return digest_json([self.table.to_csv(index=False), dict(self.settings)])
+
+    def format(self, *, n_rows: int = 20) -> str:
+        """Return the summary and the first rows of the table as text."""
+        found = self.table["class"].value_counts()
+        counts = ", ".join(f"{found.get(name, 0)} {name}" for name in LINKED)
+        rate = self.replication_rate
+        lines = [
+            format_table(self.table, n_rows=n_rows),
+            f"Links: {counts}."
+            + ("" if np.isnan(rate) else f" Replicated on the vault: {rate:.0%}."),
+            self.summary.to_string(index=False, float_format="{:.3g}".format),
+        ]
+        if self.settings.get("protocol") == "interplm":
+            lines.insert(
+                0,
+                "The published variant, for comparison: without a null, an error rate or an "
+                "interval. It is optimistic.",
+            )
+        return "\n\n".join(lines)
+
+    def print(self, *, n_rows: int = 20) -> None:
+        """Print what :meth:`format` returns."""
+        print(self.format(n_rows=n_rows))  # noqa: T201 - this is what it is for
+
+
+def write_enrichment(out: Path, result: EnrichmentResult) -> Manifest:
+    """Write a result into its claimed folder, whole or not at all."""
+    write_table(out, "links", result.table)
+    write_table(out, "summary", result.summary)
+    for at, table in enumerate(result.baselines.values()):
+        write_table(out, f"baseline_{at}", table)
+    sources = {
+        "baselines": list(result.baselines),
+        "not_identifiable": {
+            source: dict(reasons) for source, reasons in result.not_identifiable.items()
+        },
+    }
+    write_atomically(out / SOURCES_FILE, json.dumps(sources, indent=1) + "\n")
+    return finish_artefact(out)
+
+
+def load_enrichment(path: Path | str) -> EnrichmentResult:
+    """Load a result; its files are checked against their digests.
+
+    Raises
+    ------
+    StoreError
+        If the folder is no enrichment, is unfinished, or one of its files is damaged.
+    """
+    path = Path(path)
+    manifest = read_manifest(path, KIND)
+    for name, digest in manifest.files.items():
+        if not (path / name).is_file() or digest_file(path / name) != digest:
+            raise StoreError(
+                f"{path / name} is missing or damaged",
+                todo="Delete the folder and run enrich again",
+            )
+    sources = json.loads((path / SOURCES_FILE).read_text(encoding="utf-8"))
+    return EnrichmentResult(
+        table=read_table(path, "links"),
+        summary=read_table(path, "summary"),
+        baselines={
+            name: read_table(path, f"baseline_{at}") for at, name in enumerate(sources["baselines"])
+        },
+        settings=manifest.settings,
+        not_identifiable=sources["not_identifiable"],
+        path=path,
+    )

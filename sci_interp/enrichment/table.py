@@ -1,0 +1,225 @@
+"""The enrichment table: one row per reported pair of a feature and a label.
+
+Counts are of known tokens on the half that tested the pair, at the threshold that the other half
+chose: TP have feature and label, FP the feature only, FN the label only, TN neither; H of I
+instances are hit at one token at least.
+
+============================  =================================================================
+``feature, feature_name``     number and name of the feature
+``label, group, nuisance``    the label, what it is assessed with, whether it is no finding
+``n_instances, n_families``   I, and the families in which the label occurs
+``threshold``                 share of the feature's scale at or above which it counts as active;
+                              0 is any activity
+``precision``                 TP / (TP + FP)
+``token_recall``              TP / (TP + FN)
+``instance_recall``           H / I
+``f1``                        2 TP / (2 TP + FP + FN)
+``hybrid_f1``                 harmonic mean of precision and instance recall (InterPLM's F1)
+``mcc``                       (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))
+``lift``                      precision / prevalence
+``log_odds``                  ln((TP+½)(TN+½) / ((FP+½)(FN+½)))
+``..._low, ..._high``         95 % interval of the measure, families resampled
+``p_local, p_swap``           (1 + exceedances) / (1 + draws) under each null
+``p``                         the larger of the two
+``q``                         2 x p adjusted within the direction: the smallest false discovery
+                              rate of the united list that contains the pair
+``class``                     ``site``, ``record``, ``positional``, ``none``, ``not identifiable``
+``direction``                 which half chose and which tested
+``discovery_hybrid_f1``       hybrid F1 on the half that chose the threshold
+``vault_f1, vault_log_odds``  F1 and log odds ratio on the vault, for linked pairs
+``replicated``                on the vault: same sign, overlapping interval of the log odds ratio,
+                              F1 at least half; empty without linked pair or label there
+``best``                      the label's best feature by hybrid F1 on the discovery half
+``best_baseline``             baseline whose best feature for the label has the best hybrid F1 on
+                              the choosing half
+``best_baseline_hybrid_f1``   that feature's hybrid F1 on the testing half
+============================  =================================================================
+
+Rows without p were not tested: they are here as a label's best feature or for their F1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sci_interp.schema import Split
+
+from .intervals import MEASURES, bootstrap_pairs
+from .linking import Links, Study
+from .selection import DIRECTIONS, Selection, share_of_scale
+from .tracks import read_labels
+
+__all__ = ["COLUMNS", "STRONG_F1", "add_baselines", "build_table", "format_table"]
+
+Ints = NDArray[np.int64]
+
+#: Hybrid F1 above which InterPLM calls a feature and a label linked.
+STRONG_F1 = 0.5
+
+POINTS = (
+    "precision",
+    "token_recall",
+    "instance_recall",
+    "f1",
+    "hybrid_f1",
+    "mcc",
+    "lift",
+    "log_odds",
+)
+COLUMNS = (
+    "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
+    "threshold", *POINTS[:7], "log_odds",
+    *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
+    "p_local", "p_swap", "p", "q", "class", "direction", "discovery_hybrid_f1",
+    "vault_f1", "vault_log_odds", "replicated", "best",
+    "best_baseline", "best_baseline_hybrid_f1",
+)  # fmt: skip
+SHOWN = (
+    "feature", "label", "n_instances", "precision", "instance_recall", "f1", "hybrid_f1",
+    "log_odds", "log_odds_low", "log_odds_high", "p", "q", "class", "best_baseline_hybrid_f1",
+)  # fmt: skip
+LINKED = ("site", "record", "positional")
+
+
+def build_table(study: Study, links: Links, *, n_bootstrap: int) -> pd.DataFrame:
+    """Return the reported rows of one source, without the columns on baselines.
+
+    Rows: pairs linked in either direction, the best feature of every label, and pairs whose
+    hybrid F1 exceeds 0.5 on both halves; sorted by class, then q, then F1.
+    """
+    pairs = _reported(study.selection, links)
+    parts = [
+        _measure(study, pairs[pairs["direction"] == way.number], way.number, n_bootstrap)
+        for way in DIRECTIONS
+    ]
+    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    table = _replicate(study, table, n_bootstrap)
+    rank = table["class"].map({name: at for at, name in enumerate((*LINKED, "none"))}).fillna(9)
+    order = np.lexsort(
+        (table["feature"], table["label_number"], -table["hybrid_f1"], table["q"].fillna(2), rank)
+    )
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _reported(selection: Selection, links: Links) -> pd.DataFrame:
+    """Return feature, label, direction, outcome of the rows to report."""
+    tested = links.table
+    strong: list[tuple[int, int, bool]] = []
+    for label in range(selection.n_labels):
+        here = selection.confusion(0, "discovery", slice(None), label).hybrid_f1
+        there = selection.confusion(0, "test", slice(None), label).hybrid_f1
+        best = int(here.argmax())
+        if here[best] > 0:
+            strong.append((best, label, True))
+        both = np.flatnonzero((here > STRONG_F1) & (there > STRONG_F1))
+        strong += [(int(feature), label, False) for feature in both if feature != best]
+    extra = pd.DataFrame(strong, columns=["feature", "label", "best"])
+    extra = extra.astype({"feature": np.int64, "label": np.int64, "best": bool})
+    merged = tested.merge(extra, on=["feature", "label"], how="outer")
+    merged = merged[merged["class"].isin(LINKED) | merged["best"].notna()]
+    return merged.assign(
+        direction=merged["direction"].fillna(0).astype(np.int64),
+        best=merged["best"].eq(True),
+        **{"class": merged["class"].fillna("none")},
+    )
+
+
+def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -> pd.DataFrame:
+    """Return the pairs of one direction with all measures on its testing half."""
+    way, selection = DIRECTIONS[number], study.selection
+    feature, label = pairs["feature"].to_numpy(np.int64), pairs["label"].to_numpy(np.int64)
+    bins = selection.bin[number][label, feature]
+    table = selection.confusion(number, way.testing, feature, label)
+    chosen = selection.confusion(number, way.selecting, feature, label)
+    names = study.features.names
+    labels = study.known.labels
+    result = pairs.assign(
+        bin=bins.astype(np.int64),
+        label_number=label,
+        feature_name=[names[at] if names else str(at) for at in feature],
+        label=[labels[at].name for at in label],
+        group=[labels[at].group for at in label],
+        nuisance=np.array([labels[at].nuisance for at in label], bool),
+        n_instances=table.instances.astype(np.int64),
+        n_families=_event_families(study, way.testing, label),
+        threshold=share_of_scale(selection.floors, bins),
+        direction=way.name,
+        discovery_hybrid_f1=chosen.hybrid_f1,
+        **{name: getattr(table, name) for name in POINTS},
+    )
+    numbers = pd.DataFrame({"feature": feature, "label": label, "bin": result["bin"].to_numpy()})
+    ends = bootstrap_pairs(study, numbers, way.testing, n_bootstrap=n_bootstrap)
+    return result.assign(**{name: ends[name].to_numpy() for name in ends})
+
+
+def _event_families(study: Study, split: Split, label: Ints) -> Ints:
+    n_families = np.zeros(study.selection.n_labels, np.int64)
+    for group in np.unique(study.selection.group[label]):
+        tracks = read_labels(study.features.axis, study.known, split, int(group))
+        n_families[tracks.labels] = tracks.n_event_families()
+    return n_families[label]
+
+
+def _replicate(study: Study, table: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:
+    """Judge linked rows on the vault, at their frozen thresholds."""
+    selection = study.selection
+    judged = table["class"].isin(LINKED).to_numpy()
+    vault = np.full((2, len(table)), np.nan)
+    replicated = pd.array([pd.NA] * len(table), dtype="boolean")
+    for way in DIRECTIONS:
+        rows = np.flatnonzero(judged & (table["direction"] == way.name).to_numpy())
+        if len(rows) == 0:
+            continue
+        numbers = table.iloc[rows][["feature", "label_number", "bin"]]
+        numbers = numbers.rename(columns={"label_number": "label"}).reset_index(drop=True)
+        feature, label = numbers["feature"].to_numpy(), numbers["label"].to_numpy()
+        counts = selection.confusion(way.number, "vault", feature, label)
+        ends = bootstrap_pairs(study, numbers, "vault", n_bootstrap=n_bootstrap)
+        here = table.iloc[rows]
+        overlaps = (ends["log_odds_low"].to_numpy() <= here["log_odds_high"].to_numpy()) & (
+            ends["log_odds_high"].to_numpy() >= here["log_odds_low"].to_numpy()
+        )
+        again = (counts.log_odds > 0) & overlaps & (counts.f1 >= here["f1"].to_numpy() / 2)
+        present = selection.n_positive["vault"][label] > 0
+        replicated[rows[present]] = again[present]
+        vault[:, rows[present]] = np.stack([counts.f1, counts.log_odds])[:, present]
+    return table.assign(vault_f1=vault[0], vault_log_odds=vault[1], replicated=replicated)
+
+
+def add_baselines(table: pd.DataFrame, baselines: dict[str, Selection]) -> pd.DataFrame:
+    """Return the table with the best baseline of every label and direction, in final columns."""
+    names = np.full(len(table), "", object)
+    scores = np.full(len(table), np.nan)
+    cache: dict[tuple[int, str], tuple[str, float]] = {}
+    for at, row in enumerate(table[["label_number", "direction"]].itertuples(index=False)):
+        key = (int(row.label_number), str(row.direction))
+        if key not in cache:
+            cache[key] = _best_baseline(*key, baselines)
+        names[at], scores[at] = cache[key]
+    return table.assign(best_baseline=names, best_baseline_hybrid_f1=scores)[list(COLUMNS)]
+
+
+def _best_baseline(
+    label: int, direction: str, baselines: dict[str, Selection]
+) -> tuple[str, float]:
+    way = next(way for way in DIRECTIONS if way.name == direction)
+    found, result = 0.0, ("", np.nan)
+    for name, selection in baselines.items():
+        chosen = selection.confusion(way.number, way.selecting, slice(None), label).hybrid_f1
+        best = int(chosen.argmax())
+        if chosen[best] > found:
+            tested = selection.confusion(way.number, way.testing, np.array([best]), label)
+            found, result = float(chosen[best]), (name, float(tested.hybrid_f1[0]))
+    return result
+
+
+def format_table(table: pd.DataFrame, *, n_rows: int = 20) -> str:
+    """Return the first rows of a table as text, with the columns that a reader asks for first."""
+    shown = [name for name in SHOWN if name in table] or list(table)
+    if table.empty:
+        return "no pair to report"
+    text: str = table[shown].head(n_rows).to_string(index=False, float_format="{:.3g}".format)
+    rest = len(table) - n_rows
+    return text + (f"\n... and {rest} more" if rest > 0 else "")
