@@ -10,6 +10,7 @@ from sci_interp.errors import InputError, UnknownNameError
 from .annotations import load_annotations
 from .clusters import assign_blocks
 from .records import ProteinDataset, read_fasta
+from .reference import read_reference
 
 __all__ = ["OPTIONS", "open_dataset"]
 
@@ -71,8 +72,6 @@ def _parse_options(options: Mapping[str, object]) -> dict[str, Path]:
 
 
 def _open_reference() -> ProteinDataset:
-    from .reference import read_reference
-
     reference = read_reference()
     return ProteinDataset(
         reference.sequences, reference.clusters, reference.annotations, reference.names

@@ -9,6 +9,8 @@ import pytest
 import torch
 from sci_interp_protein.adapter import ProteinAdapter
 from sci_interp_protein.alphabet import AMINO_ACIDS
+from sci_interp_protein.models import load_network
+from sci_interp_protein.passes import PassSettings, run_layers
 from sci_interp_protein.records import ProteinDataset
 
 from sci_interp.adapter import Adapter
@@ -312,3 +314,26 @@ def test_the_package_has_one_name():
     assert sci_interp_protein.ProteinAdapter is ProteinAdapter
     with pytest.raises(AttributeError, match="no attribute 'Adapter'"):
         _ = sci_interp_protein.Adapter
+
+
+def test_without_a_path_the_reference_set_is_opened(bytenet_folder):
+    adapter = ProteinAdapter(str(bytenet_folder))
+    data = adapter.open()
+    assert data.digest == adapter.open(features=None).digest
+    assert 300 <= len(data.table) <= 600
+    assert adapter.view(data, data.table["record"][0]).link.startswith("https://www.uniprot.org/")
+    check_adapter(adapter, data)
+
+
+def test_the_default_windows_of_the_bundled_network_are_exact(make_proteins):
+    network = load_network()
+    settings = PassSettings("float32", 8192, 1022, 300)
+    assert settings.overlap > 2 * network.reach
+    data = make_proteins(1500)
+    widths = {network.default_layer: network.layers[network.default_layer]}
+    cut, full = (
+        next(run_layers(network, data, ["P0"], widths=widths, settings=chosen)).values
+        for chosen in (settings, PassSettings("float32", 8192, 2000, 300))
+    )
+    for layer, values in full.items():
+        np.testing.assert_allclose(cut[layer], values, atol=1e-3, rtol=1e-3)

@@ -7,9 +7,11 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sci_interp_protein import bundled, esm_checkpoints
+from sci_interp_protein import esm_checkpoints
 from sci_interp_protein.alphabet import VOCABULARY, Vocabulary
 from sci_interp_protein.models import load_network
+from sci_interp_protein.network import Network
+from sci_interp_protein.passes import PassSettings, run_layers
 
 from sci_interp.errors import InputError, MissingExtraError, UnknownNameError
 from sci_interp.hooks import capture
@@ -270,8 +272,39 @@ def test_damaged_bundled_network(bytenet_folder, tmp_path):
 
 
 def test_the_default_is_bundled():
-    if not (bundled.find_bundled("bytenet") / "model.safetensors").is_file():
-        pytest.skip("the bundled weights are not there")
     network = load_network()
     assert network.name == "bundled:bytenet"
     assert network.digest == load_network("bundled:bytenet").digest
+
+
+class Unpadded(Network):
+    """A network whose blocks give ``(n_real_tokens, D)``, as flash attention does."""
+
+    block_pattern = "block"
+    landmark_pattern = "head"
+
+    def __init__(self) -> None:
+        module = torch.nn.ModuleDict(
+            {"block": torch.nn.Embedding(33, 4), "head": torch.nn.Linear(4, 33)}
+        )
+        super().__init__("unpadded", module, module)
+
+    def logits(self, tokens):
+        real = tokens != self.vocabulary.pad
+        x = self.root["block"](tokens[real])
+        return self.root["head"](torch.zeros(*tokens.shape, 4).masked_scatter(real[..., None], x))
+
+
+def test_unpadded_outputs_are_refused(make_proteins):
+    network = Unpadded()
+    with pytest.raises(InputError, match="no block of unpadded gives one vector per token"):
+        _ = network.layers
+    settings = PassSettings("float32", 100, 50, 10)
+    with pytest.raises(InputError, match=r"layer 'block' gives .*flash attention"):
+        list(
+            run_layers(network, make_proteins(5, 9), ["P0"], widths={"block": 4}, settings=settings)
+        )
+    found = list(
+        run_layers(network, make_proteins(5, 9), ["P0"], widths={"head": 33}, settings=settings)
+    )
+    assert found[0].values["head"].shape == (5, 33)
