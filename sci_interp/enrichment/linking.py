@@ -98,6 +98,8 @@ class Links:
         One row per tested pair: ``feature, label`` (numbers), ``direction`` (number), ``p_local,
         p_swap, p, q, class``. The class is the stronger of the two directions', q the smaller;
         direction and p are the first direction's, unless only the second reaches that class.
+    unjudged : DataFrame
+        Columns ``feature, label``: pairs that could not be judged where discovery selects.
     n_candidates, n_tested : int
         Pairs with positive association on a selecting half; pairs that passed the screen.
     not_identifiable : mapping of reason to number of pairs
@@ -105,19 +107,29 @@ class Links:
     """
 
     table: pd.DataFrame
+    unjudged: pd.DataFrame
     n_candidates: int
     n_tested: int
     not_identifiable: dict[str, int]
 
 
+@dataclass(frozen=True, eq=False)
+class _Screened:
+    """Pairs of one direction by what the selecting half says of them."""
+
+    passed: pd.DataFrame
+    unjudged: pd.DataFrame
+    n_candidates: int
+
+
 def link_pairs(study: Study) -> Links:
     """Run both directions and unite them."""
     reasons = {TOO_FEW_FAMILIES: 0, TOO_CONCENTRATED: 0}
-    tables, n_candidates = [], 0
-    for way in DIRECTIONS:
-        pairs, n_found = _screen(study, way, reasons)
-        n_candidates += n_found
-        tables.append(_judge(_permute(study, way, pairs, reasons), study, way))
+    screened = [_screen(study, way, reasons) for way in DIRECTIONS]
+    tables = [
+        _judge(_permute(study, way, found.passed, reasons), study, way)
+        for way, found in zip(DIRECTIONS, screened, strict=True)
+    ]
     table = pd.concat(tables, ignore_index=True)
     n_tested = len(table)
     rank = table["class"].map({name: at for at, name in enumerate(LINK_CLASSES)})
@@ -126,7 +138,8 @@ def link_pairs(study: Study) -> Links:
     table = table.iloc[order].drop_duplicates(["label", "feature"]).drop(columns="q")
     table = table.merge(lowest, on=["label", "feature"]).sort_values(["label", "feature"])
     table = table.reset_index(drop=True)
-    return Links(table, n_candidates, n_tested, reasons)
+    n_candidates = sum(found.n_candidates for found in screened)
+    return Links(table, screened[0].unjudged, n_candidates, n_tested, reasons)
 
 
 def each_chunk(
@@ -179,9 +192,11 @@ def _pair_list(pairs: pd.DataFrame, chosen: Ints, labels: Ints) -> PairList:
     )
 
 
-def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> tuple[pd.DataFrame, int]:
-    """Return the pairs that pass the screen on the selecting half, and the number of candidates."""
-    passed, n_candidates = [], 0
+def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> _Screened:
+    """Screen one direction's candidates by the robust t on the selecting half."""
+    columns = ["feature", "label", "bin", "group"]
+    empty = pd.DataFrame({column: np.zeros(0, np.int64) for column in columns})
+    passed, unjudged, n_candidates = [empty], [empty], 0
     for group in range(len(study.known.groups)):
         candidates = _candidates(study, way, group)
         n_candidates += len(candidates)
@@ -195,14 +210,18 @@ def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> tuple[pd.D
         place = np.searchsorted(halves[0].labels, candidates["label"])
         enough = n_families[place] >= MIN_EVENT_FAMILIES
         reasons[TOO_FEW_FAMILIES] += int((~enough).sum())
+        unjudged.append(candidates[~enough])
         for entries, pairs, piece in each_chunk(study, halves[0], candidates[enough]):
             robust = score_pairs(entries, halves[0], pairs, n_threads=study.settings.n_threads)
             spread = robust.kish >= MIN_KISH
             reasons[TOO_CONCENTRATED] += int((~spread).sum())
+            unjudged.append(piece[~spread])
             passed.append(piece[spread & (robust.p < SCREEN_P)])
-    columns = ["feature", "label", "bin", "group"]
-    empty = pd.DataFrame({column: np.zeros(0, np.int64) for column in columns})
-    return pd.concat([empty, *passed], ignore_index=True), n_candidates
+    return _Screened(
+        pd.concat(passed, ignore_index=True),
+        pd.concat(unjudged, ignore_index=True)[["feature", "label"]],
+        n_candidates,
+    )
 
 
 def _candidates(study: Study, way: Direction, group: int) -> pd.DataFrame:

@@ -8,6 +8,8 @@ instances are hit at one token at least.
 ``feature, feature_name``     number and name of the feature
 ``label, group, nuisance``    the label, what it is assessed with, whether it is no finding
 ``n_instances, n_families``   I, and the families in which the label occurs
+``n_known, n_positive``       TP + FP + FN + TN, the label's universe, and TP + FN
+``n_active, n_both``          TP + FP, and TP
 ``threshold``                 share of the feature's scale at or above which it counts as active;
                               0 is any activity
 ``precision``                 TP / (TP + FP)
@@ -70,7 +72,7 @@ POINTS = (
 )
 COLUMNS = (
     "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
-    "threshold", *POINTS[:7], "log_odds",
+    "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:7], "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     "p_local", "p_swap", "p", "q", "class", "direction", "discovery_hybrid_f1",
     "vault_f1", "vault_log_odds", "replicated", "best",
@@ -119,10 +121,13 @@ def _reported(selection: Selection, links: Links) -> pd.DataFrame:
     extra = extra.astype({"feature": np.int64, "label": np.int64, "best": bool})
     merged = tested.merge(extra, on=["feature", "label"], how="outer")
     merged = merged[merged["class"].isin(LINKED) | merged["best"].notna()]
+    unjudged = pd.MultiIndex.from_frame(links.unjudged)
+    known = pd.MultiIndex.from_frame(merged[["feature", "label"]]).isin(unjudged)
+    untested = np.where(known, "not identifiable", "none")
     return merged.assign(
         direction=merged["direction"].fillna(0).astype(np.int64),
         best=merged["best"].eq(True),
-        **{"class": merged["class"].fillna("none")},
+        **{"class": merged["class"].where(merged["class"].notna(), untested)},
     )
 
 
@@ -144,6 +149,10 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
         nuisance=np.array([labels[at].nuisance for at in label], bool),
         n_instances=table.instances.astype(np.int64),
         n_families=_event_families(study, way.testing, label),
+        n_known=table.known.astype(np.int64),
+        n_positive=table.positive.astype(np.int64),
+        n_active=table.active.astype(np.int64),
+        n_both=table.true_positive.astype(np.int64),
         threshold=share_of_scale(selection.floors, bins),
         direction=way.name,
         discovery_hybrid_f1=chosen.hybrid_f1,

@@ -98,14 +98,14 @@ class Entries(NamedTuple):
     ----------
     first : (n_chosen + 1,) int64
         First entry of every chosen feature.
-    position : (n_entries,) int64
+    position : (n_entries,) int32 or int64
         Known coordinate.
     bin : (n_entries,) uint8
         Bin of the activity.
     """
 
     first: Ints
-    position: Ints
+    position: NDArray[np.signedinteger]
     bin: NDArray[np.uint8]
 
 
@@ -203,7 +203,8 @@ def read_entries(
     first = np.append(0, np.cumsum(n_entries)).astype(np.int64)
     place = np.full(features.n_features, -1, np.int64)
     place[chosen] = np.arange(len(chosen))
-    position = np.empty(first[-1], np.int64)
+    narrow = np.int32 if tracks.units.start[-1] < 2**31 else np.int64
+    position = np.empty(first[-1], narrow)
     bins = np.empty(first[-1], np.uint8)
     cursor = first[:-1].copy()
     table = bin_of_level(floors)
@@ -235,7 +236,7 @@ def _fill_entries(
     place: Ints,
     lowest_bin: NDArray[np.uint8],
     cursor: Ints,
-    position: Ints,
+    position: NDArray[np.signedinteger],
     kept: NDArray[np.uint8],
 ) -> None:
     for token in range(len(indptr) - 1):
