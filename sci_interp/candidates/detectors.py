@@ -49,7 +49,7 @@ def choose_detectors(
     good = (links["class"] == "site") & (links["precision"] >= min_precision)
     links = links[good & links["label"].isin(finding)]
     links = links.assign(place=links["label"].map(place))
-    links = links.sort_values(["place", "f1", "feature"], ascending=[True, False, True])
+    links = links.sort_values(["place", "hybrid_f1", "feature"], ascending=[True, False, True])
     links = links.groupby("place", sort=False).head(n_per_label)
     columns = links[["feature", "place", "threshold", "precision"]].itertuples(index=False)
     return [

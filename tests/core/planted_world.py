@@ -20,6 +20,7 @@ from sci_interp.adapter import (
 from sci_interp.annotations import AnnotationStore, annotate
 from sci_interp.axis import TokenAxis
 from sci_interp.codes import Codes
+from sci_interp.manifest import Manifest
 
 SYMBOLS = "ABCDEFGH"
 MOTIF = (0, 3, 6, 1, 4)  # unknown to the labels
@@ -149,6 +150,7 @@ class ArrayCodes:
     n_features: int
     digest: str = "codes"
     names: tuple[str, ...] = ()
+    manifest: Manifest = Manifest("features", "codes", settings={"layer": "planted"})
 
     def read(self, start: int, stop: int) -> Codes:
         return self.codes.rows(start, stop)

@@ -1,0 +1,74 @@
+"""Columns of the report's tables: what they are called, and what they mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["LINK_COLUMNS", "MISSING_COLUMNS", "SUMMARY_COLUMNS", "UNEXPLAINED_COLUMNS", "Column"]
+
+
+class Column(NamedTuple):
+    """A column: its name in the table, its heading, and a line that explains it."""
+
+    name: str
+    title: str
+    meaning: str = ""
+
+
+LINK_COLUMNS = (
+    Column("feature", "Feature"),
+    Column("label", "Label"),
+    Column("class", "Class", "site: more than record and position; else only one of these"),
+    Column("n_instances", "Instances", "instances of the label on the half that tested the link"),
+    Column("precision", "Precision", "share of active tokens that bear the label"),
+    Column("instance_recall", "Instance recall", "share of instances hit by one token at least"),
+    Column("f1", "F1", "of tokens, at the threshold frozen on the other half"),
+    Column("hybrid_f1", "Hybrid F1", "of token precision and instance recall, as InterPLM's"),
+    Column("log_odds", "Log odds"),
+    Column("log_odds_low", "from", "95 % interval, families resampled"),
+    Column("log_odds_high", "to", "95 % interval, families resampled"),
+    Column("p", "p", "the larger of both nulls'"),
+    Column("q", "q", "false discovery rate"),
+    Column("best_baseline_hybrid_f1", "Baseline's hybrid F1", "best baseline for the same label"),
+    Column("best_baseline", "Baseline"),
+    Column("replicated", "Replicated", "on the vault"),
+)
+SUMMARY_COLUMNS = (
+    Column("source", "Source"),
+    Column("n_features", "Features"),
+    Column("n_labels_f1", "Labels, F1 > 0.5", "hybrid F1 above 0.5 on discovery and on test"),
+    Column("n_features_f1", "Features, F1 > 0.5", "hybrid F1 above 0.5 on discovery and on test"),
+    Column("n_labels_site", "Labels, site-level"),
+    Column("n_features_site", "Features, site-level"),
+    Column("n_pairs_site", "Links, site-level"),
+    Column("mean_best_hybrid_f1", "Mean best hybrid F1", "over labels, chosen on discovery"),
+    Column("n_tested", "Tested"),
+    Column("n_not_identifiable", "Not identifiable", "too few independent families to judge"),
+)
+UNEXPLAINED_COLUMNS = (
+    Column("feature", "Feature"),
+    Column("kind", "Kind"),
+    Column("score", "Score", "coherence x (1 - upper bound) x reproducibility"),
+    Column("n_families", "Families", "in which it fires"),
+    Column("coherence_excess", "Coherence", "mean similarity of its windows, beyond matched ones"),
+    Column("q", "q", "of coherence"),
+    Column("explained_share", "Explained", "share of its firing that three labels explain"),
+    Column("upper", "at most", "upper 95 % bound; unexplained below 0.5"),
+    Column("unexplained_strict", "Strict", "upper bound below 0.3"),
+    Column("recall", "Recall", "share of the best label at which it fires"),
+    Column("reproducibility", "Reproducible", "mean correlation with other seeds' best match"),
+    Column("causal", "Causal"),
+    Column("explained_by", "Nearest labels"),
+)
+MISSING_COLUMNS = (
+    Column("record", "Record"),
+    Column("start", "From"),
+    Column("stop", "To", "inclusive"),
+    Column("label", "Label"),
+    Column("feature", "Feature"),
+    Column("n_features", "Detectors", "linked features of the label that fire here"),
+    Column("score", "Level", "strongest level, 255 is the feature's scale"),
+    Column("precision", "Precision", "of the link, where the label is annotated"),
+    Column("p", "p", "against decoys"),
+    Column("q", "q", "false discovery rate over runs"),
+)

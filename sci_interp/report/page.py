@@ -1,0 +1,295 @@
+"""The report page: what was run, what was linked, what is a candidate, drawn and in tables.
+
+One static file without script, and without anything to load: its content-security policy forbids
+both. Every value is escaped by the template engine, whatever ids and notes hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sci_interp.adapter import Adapter, Dataset
+from sci_interp.annotations import AnnotationStore
+from sci_interp.candidates import Candidates
+from sci_interp.candidates.windows import TopWindows, find_windows
+from sci_interp.feature_store import FeatureStore
+from sci_interp.manifest import write_atomically
+from sci_interp.schema import BLOCK, SPLIT, SPLITS
+
+from .columns import LINK_COLUMNS, MISSING_COLUMNS, SUMMARY_COLUMNS, UNEXPLAINED_COLUMNS, Column
+from .strips import SHADES, Strip, draw_strips
+from .text import DASH, Cell, cells, clean, show
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from sci_interp.enrichment import EnrichmentResult
+
+__all__ = ["write_report"]
+
+_N_LINKS, _N_CANDIDATES, _N_STRIPS = 60, 30, 3
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table of the page: columns, cells, and how many rows there are in all."""
+
+    columns: Sequence[Column]
+    rows: list[list[Cell]]
+    n_all: int
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One feature: its number, name, what is said of it, and its strongest windows."""
+
+    feature: int
+    name: str
+    heading: str
+    facts: list[tuple[str, str]]
+    strips: list[Strip]
+
+
+def write_report(
+    path: Path | str,
+    *,
+    result: EnrichmentResult,
+    candidates: Candidates,
+    features: FeatureStore,
+    known: AnnotationStore,
+    adapter: Adapter,
+    dataset: Dataset,
+    fidelity: object = None,
+    title: str = "",
+    n_top: int = 12,
+) -> Path:
+    """Write one HTML page that opens offline; equal inputs give equal bytes.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made where it is missing.
+    result, candidates
+        Links, and both queues.
+    features, known
+        Codes and annotations that they were made from.
+    adapter, dataset
+        Who names and draws the records.
+    fidelity
+        A dataclass or mapping of what the dictionary preserves, as ``fidelity`` returns it.
+    title
+        Heading; by default the model's name.
+    n_top
+        Linked features that are drawn; half as many unexplained ones.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = Path(path)
+    windows = find_windows(features, n_top=_N_STRIPS)
+    drawing = _Drawing(features, windows, known, adapter, dataset)
+    unexplained = candidates.unexplained
+    page = _template().render(
+        title=title or f"What {adapter.model.name} knows",
+        facts=_facts(result, features, known, adapter, dataset),
+        fidelity=_pairs(fidelity),
+        headlines=_headlines(result, candidates),
+        summary=_table(result.summary, SUMMARY_COLUMNS),
+        links=_table(result.links, LINK_COLUMNS, _N_LINKS),
+        shades=SHADES,
+        cards=[drawing.of_link(row) for row in _top_links(result.links, n_top)],
+        unexplained=_table(unexplained, UNEXPLAINED_COLUMNS, _N_CANDIDATES),
+        unexplained_cards=[
+            drawing.of_candidate(row) for row in _records(unexplained.head(n_top // 2))
+        ],
+        subtypes=_table(candidates.subtypes, UNEXPLAINED_COLUMNS, _N_CANDIDATES),
+        missing=_table(candidates.missing, MISSING_COLUMNS, _N_CANDIDATES),
+        control=candidates.control_line(),
+        notes=sorted(candidates.notes.items()),
+        settings=sorted(_flat(candidates.settings).items()),
+        provenance=_provenance(result, features, known, adapter, dataset),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page)
+    return path
+
+
+@cache
+def _template() -> Template:
+    """Return the page's template: everything escaped, an unknown name an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sci_interp.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja")
+
+
+def _table(table: pd.DataFrame, columns: Sequence[Column], n_rows: int | None = None) -> _Table:
+    present = [column for column in columns if column.name in table]
+    rows = cells(table, [column.name for column in present], n_rows)
+    return _Table(present, rows, len(table))
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """Draws the strongest windows of features."""
+
+    features: FeatureStore
+    windows: TopWindows
+    known: AnnotationStore
+    adapter: Adapter
+    dataset: Dataset
+
+    def of_link(self, row: Mapping[str, Any]) -> _Card:
+        """Return the card of a linked feature."""
+        facts = [
+            (column.title, show(row[column.name]))
+            for column in LINK_COLUMNS
+            if column.name in row and column.name not in ("feature", "label")
+        ]
+        label = str(row["label"])
+        return self._card(int(row["feature"]), f"linked with {label}", facts, (label,))
+
+    def of_candidate(self, row: Mapping[str, Any]) -> _Card:
+        """Return the card of an unexplained feature."""
+        facts = [
+            (column.title, show(row[column.name]))
+            for column in UNEXPLAINED_COLUMNS
+            if column.name in row and column.name != "feature"
+        ]
+        return self._card(int(row["feature"]), "unexplained", facts, ())
+
+    def _card(
+        self, feature: int, heading: str, facts: list[tuple[str, str]], labels: tuple[str, ...]
+    ) -> _Card:
+        strips = draw_strips(
+            self.features,
+            self.windows,
+            feature,
+            known=self.known,
+            adapter=self.adapter,
+            dataset=self.dataset,
+            labels=labels,
+            n_strips=_N_STRIPS,
+        )
+        names = self.features.names
+        return _Card(feature, clean(names[feature]) if names else "", clean(heading), facts, strips)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    names = [str(name) for name in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None)]
+
+
+def _top_links(links: pd.DataFrame, n_top: int) -> list[dict[str, Any]]:
+    """Return the best link of each label in turn, site-level first; every feature once."""
+    rank = links["class"].map({"site": 0, "record": 1, "positional": 2})
+    order = links.assign(rank=rank, nuisance=links["nuisance"].astype(bool))
+    order = order.sort_values(
+        ["nuisance", "rank", "hybrid_f1", "feature"], ascending=[True, True, False, True]
+    )
+    order = order.assign(turn=order.groupby("label").cumcount())
+    order = order.sort_values(["nuisance", "turn"], kind="stable").drop_duplicates("feature")
+    return _records(links.loc[order.index[:n_top]])
+
+
+def _facts(
+    result: EnrichmentResult,
+    features: FeatureStore,
+    known: AnnotationStore,
+    adapter: Adapter,
+    dataset: Dataset,
+) -> list[tuple[str, str]]:
+    records = features.axis.records
+    blocks = records.groupby(SPLIT)[BLOCK].nunique()
+    splits = ", ".join(f"{blocks[name]:,} {name}" for name in SPLITS if name in blocks)
+    n_findings = sum(not label.nuisance for label in known.labels)
+    facts = [
+        ("Model", f"{adapter.model.name}, {adapter.model.dtype}"),
+        ("Layer", str(features.manifest.settings.get("layer", ""))),
+        ("Features", show(features.n_features)),
+        ("Records", f"{len(records):,} with {features.axis.n_tokens:,} tokens"),
+        ("Families", f"{records[BLOCK].nunique():,}: {splits}"),
+        ("Labels", f"{n_findings:,}, and {len(known.labels) - n_findings:,} nuisances"),
+        ("Data", dataset.digest[:16]),
+        ("False discovery rate", show(result.settings.get("q"))),
+        ("Protocol", str(result.settings.get("protocol", ""))),
+    ]
+    return [(name, clean(value)) for name, value in facts if value]
+
+
+def _headlines(result: EnrichmentResult, candidates: Candidates) -> list[tuple[str, str, str]]:
+    links = result.links
+    site = links[(links["class"] == "site") & ~links["nuisance"].astype(bool)]
+    rate = result.replication_rate
+    replicated = DASH if math.isnan(rate) else f"{rate:.0%}"
+    return [
+        (show(site["label"].nunique()), "labels", "linked site-level"),
+        (show(site["feature"].nunique()), "features", "linked site-level"),
+        (
+            DASH if math.isnan(rate) else f"{rate:.0%}",
+            "replicated",
+            "of site-level links, on the vault",
+        ),
+        (show(len(candidates.unexplained)), "unexplained", "features that pass the gates"),
+        (show(len(candidates.missing)), "missing", "annotations suggested"),
+    ]
+
+
+def _pairs(value: object) -> list[tuple[str, str]]:
+    """Return the fields of a dataclass or mapping, those without a value left out."""
+    if value is None:
+        return []
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    assert isinstance(value, Mapping)
+    return [
+        (clean(str(name)).replace("_", " "), show(item))
+        for name, item in value.items()
+        if item is not None
+    ]
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """Return nested settings with dotted names."""
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[clean(f"{before}{name}")] = clean(str(value))
+    return flat
+
+
+def _provenance(
+    result: EnrichmentResult,
+    features: FeatureStore,
+    known: AnnotationStore,
+    adapter: Adapter,
+    dataset: Dataset,
+) -> list[tuple[str, str]]:
+    rows = [
+        ("weights", adapter.model.digest),
+        ("dataset", dataset.digest),
+        ("features", features.digest),
+        ("annotations", known.digest),
+        ("enrichment", result.digest),
+    ]
+    rows += [(f"features made from {name}", d) for name, d in features.manifest.inputs.items()]
+    versions = features.manifest.versions.items()
+    rows.append(("versions", ", ".join(f"{name} {version}" for name, version in versions)))
+    return [(clean(name), clean(str(value))) for name, value in rows]
