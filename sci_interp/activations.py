@@ -16,7 +16,7 @@ from .errors import InputError, NotFiniteError, SciInterpError, StoreError
 from .manifest import begin_artefact
 from .progress import track
 from .schema import RECORD, REQUEST_FILE, SHARD_TOKENS, Split
-from .streams import ActivationStream, require_layer, run_unit
+from .streams import STREAM_TOKENS, ActivationStream, require_layer, run_unit
 from .token_layout import (
     UNIT_TOKENS,
     TokenLayout,
@@ -37,6 +37,8 @@ def stream(
     layer: str,
     *,
     fractions: Mapping[Split, float] | None = None,
+    unit_tokens: int = STREAM_TOKENS,
+    cached_units: int = 2,
 ) -> ActivationStream:
     """Return activations that are computed when they are read, and stored nowhere.
 
@@ -48,13 +50,26 @@ def stream(
         The layer.
     fractions
         Shares of the splits; None takes the default.
+    unit_tokens
+        Tokens that the network is asked for at once.
+    cached_units
+        Units that are kept in memory after they were read.
 
     Raises
     ------
     UnknownNameError
         If there is no such layer; the message lists those there are.
+    InputError
+        If a size is not positive, or the dataset has no record.
     """
-    return ActivationStream(adapter, dataset, layer, fractions=fractions)
+    return ActivationStream(
+        adapter,
+        dataset,
+        layer,
+        fractions=fractions,
+        unit_tokens=unit_tokens,
+        cached_units=cached_units,
+    )
 
 
 @overload
@@ -137,6 +152,8 @@ def extract(
     SciInterpError
         If the adapter yields something other than it was asked for.
     """
+    if unit_tokens < 1:
+        raise InputError(f"unit_tokens={unit_tokens} is not usable", allowed="a positive number")
     out = Path(out)
     folders = {layer: out} if isinstance(layer, str) else _layer_folders(layer, out)
     axis = TokenAxis.build(dataset.table, fractions)

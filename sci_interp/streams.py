@@ -17,7 +17,7 @@ from .manifest import digest_json
 from .schema import RECORD, Split
 from .token_layout import work_units
 
-__all__ = ["ActivationStream", "require_layer", "run_unit"]
+__all__ = ["STREAM_TOKENS", "ActivationStream", "require_layer", "run_unit"]
 
 #: Tokens that a stream asks the network for at once: one block of shuffled training.
 STREAM_TOKENS: Final = 16_384
