@@ -101,6 +101,13 @@ def test_native_esm_c_keeps_every_law(esmc_pair, make_proteins):
     check_adapter(adapter, make_proteins(*LENGTHS))
 
 
+def test_native_esm_c_needs_no_recent_transformers(esm, tmp_path, make_proteins):
+    torch.manual_seed(0)
+    model = esm.esmc.ESMC(128, 2, 2, None, False)
+    save_file(model.state_dict(), tmp_path / "alone.safetensors")
+    check_adapter(ProteinAdapter(f"esm:{tmp_path / 'alone.safetensors'}"), make_proteins(*LENGTHS))
+
+
 def test_state_dicts_are_read_without_running_code(esm, esmc_pair, tmp_path):
     from safetensors.torch import load_file
 
