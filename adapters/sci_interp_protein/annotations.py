@@ -277,12 +277,12 @@ class AnnotationBuilder:
             place[f"{kind}:{note}"] if note and (kind, note) in chosen else -1
             for kind, note in self._pairs
         ]
-        order = np.lexsort((pair, stop, start, record))
-        kinds, specials = np.array(kind_of, np.int32), np.array(special_of, np.int32)
+        kinds, specials = np.array(kind_of, np.int32)[pair], np.array(special_of, np.int32)[pair]
+        order = np.lexsort((specials, kinds, stop, start, record))
         rows = _Rows(
             first_row=np.searchsorted(record[order], np.arange(len(self._assessed) + 1)),
-            kind=kinds[pair[order]] if len(order) else kinds[:0],
-            special=specials[pair[order]] if len(order) else specials[:0],
+            kind=kinds[order],
+            special=specials[order],
             start=start[order],
             stop=stop[order],
         )

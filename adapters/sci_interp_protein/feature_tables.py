@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -112,9 +113,9 @@ def _read_wide(path: Path, lines: Iterator[str], at_id: int, n_columns: int) -> 
 
 def _cell_features(cell: str, parser: RowParser, protein: str, line: int) -> Iterator[Feature]:
     found = list(_CELL_FEATURE.finditer(cell))
-    ends = [match.start() for match in found[1:]] + [len(cell)]
-    for match, end in zip(found, ends, strict=True):
+    for match, following in zip_longest(found, found[1:]):
         kind, first, last = match.groups()
+        end = following.start() if following else len(cell)
         note = _CELL_NOTE.search(cell, match.end(), end)
         feature = parser.parse(
             kind, (first, last or first), note.group(1) if note else "", protein=protein, line=line

@@ -38,6 +38,8 @@ StructureSource: TypeAlias = Path | str | Sequence[Path | str] | Mapping[str, Pa
 #: about 0.7 GB).
 MAX_RESIDUES: Final = 2_800
 MAX_FILE_BYTES: Final = 128 * 2**20
+#: What the parsers raise on damaged files.
+_PARSER_FAILURES = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
 BACKBONE: Final = ("N", "CA", "C", "O")
 #: A peptide bond is 1.33 angstrom long; DSSP calls the chain broken above this.
 _MAX_BOND = 2.5
@@ -83,7 +85,7 @@ def read_chains(path: Path) -> list[Chain]:
         If the file does not parse or has no protein chain.
     """
     from Bio.PDB.MMCIFParser import MMCIFParser
-    from Bio.PDB.PDBExceptions import PDBException
+    from Bio.PDB.PDBExceptions import PDBConstructionException, PDBException
     from Bio.PDB.PDBParser import PDBParser
 
     text = read_text(path, max_bytes=MAX_FILE_BYTES)
@@ -92,7 +94,7 @@ def read_chains(path: Path) -> list[Chain]:
     parser = make_parser(QUIET=True)
     try:
         model = next(iter(parser.get_structure("structure", io.StringIO(text))), None)
-    except (PDBException, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (PDBException, PDBConstructionException, *_PARSER_FAILURES) as error:
         raise InputError(f"{path} is no structure: {error}", allowed="PDB or mmCIF") from None
     chains = [_read_chain(chain) for chain in model] if model is not None else []
     chains = [chain for chain in chains if chain.sequence]
@@ -143,7 +145,8 @@ def assign_states(chain: Chain) -> str:
     coordinates, place, donor = _spaced(chain, kept)
     from pydssp import assign
 
-    onehot = assign(coordinates, donor_mask=donor, out_type="onehot")[place]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        onehot = assign(coordinates, donor_mask=donor, out_type="onehot")[place]
     states[kept] = np.array(["C", "H", "E"])[np.asarray(onehot).argmax(axis=-1)]
     return "".join(states)
 
