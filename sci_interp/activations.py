@@ -281,7 +281,7 @@ def _run_network(
     widths = {layer: layout.width for layer, layout in layouts.items()}
     for record, at, found in run_unit(run.adapter, run.dataset, run.axis, unit=unit, widths=widths):
         for layer, layout in layouts.items():
-            values = np.ascontiguousarray(found.values[layer], np.float32)
+            values = np.ascontiguousarray(found.values[layer])
             place = slice(at - begin, at - begin + len(values))
             try:
                 rows[layer][place] = to_stored(values, layout.dtype)

@@ -104,7 +104,8 @@ class Journal:
         Raises
         ------
         StoreError
-            If the shard is already committed, or the disk refuses.
+            If the shard is already committed, another process writes the same journal, or the
+            disk refuses.
         """
         if shard in self.entries:
             raise StoreError(f"{self._path}: shard {shard} is already committed")
@@ -125,8 +126,14 @@ class Journal:
 
     def _append(self, data: bytes) -> None:
         is_new = not self._path.exists()
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
+            size = os.fstat(handle).st_size
+            if size < self._n_bytes or b"\n" in os.pread(handle, size, self._n_bytes):
+                raise StoreError(
+                    f"{self._path} is being written by another process",
+                    todo="Let one of them finish, then run the command again",
+                )
             os.ftruncate(handle, self._n_bytes)
             os.lseek(handle, self._n_bytes, os.SEEK_SET)
             view = memoryview(data)

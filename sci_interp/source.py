@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .axis import TokenAxis
 from .errors import InputError
+from .schema import SPLIT
 
 __all__ = ["ActivationSource", "ArraySource"]
 
@@ -82,9 +83,10 @@ class ArraySource:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the values and of the axis."""
+        """SHA-256 of the values, of the axis and of its splits."""
         state = hashlib.sha256(np.ascontiguousarray(self.values).tobytes())
         state.update(self.axis.digest.encode())
+        state.update(" ".join(self.axis.records[SPLIT]).encode())
         return state.hexdigest()
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:

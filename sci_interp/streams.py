@@ -14,7 +14,7 @@ from .adapter import Adapter, Dataset, RecordActivations
 from .axis import TokenAxis
 from .errors import InputError, NotFiniteError, SciInterpError, UnknownNameError
 from .manifest import digest_json
-from .schema import RECORD, Split
+from .schema import RECORD, SPLITS, Split
 from .token_layout import work_units
 
 __all__ = ["STREAM_TOKENS", "ActivationStream", "require_layer", "run_unit"]
@@ -70,7 +70,7 @@ def run_unit(
     Raises
     ------
     SciInterpError
-        If the adapter yields another record, one twice or not at all, or a wrong shape.
+        If the adapter yields another record, one twice or not at all, or a wrong shape or dtype.
     NotFiniteError
         If activations hold NaN or infinity.
     """
@@ -96,11 +96,11 @@ def _check_values(found: RecordActivations, n_tokens: int, widths: Mapping[str, 
         values = found.values.get(layer)
         if values is None:
             raise SciInterpError(f"record {found.record!r} came without layer {layer!r}")
-        if values.shape != (n_tokens, width):
+        if values.shape != (n_tokens, width) or values.dtype != np.float32:
             raise SciInterpError(
                 f"the activations of record {found.record!r}, layer {layer!r}, have the shape "
-                f"{tuple(values.shape)}",
-                allowed=f"({n_tokens}, {width}): a row for every token",
+                f"{tuple(values.shape)} and the dtype {values.dtype}",
+                allowed=f"({n_tokens}, {width}), a row for every token, and float32",
             )
         if not np.isfinite(values).all():
             raise NotFiniteError(
@@ -182,12 +182,13 @@ class ActivationStream:
 
     @property
     def digest(self) -> str:
-        """Identity of model, data, layer and units."""
+        """Identity of model, data, splits, layer and units."""
         return digest_json(
             {
                 "model": dict(self.model),
                 "dataset": self._dataset.digest,
                 "axis": self._axis.digest,
+                "splits": {split: self._axis.token_range([split]) for split in SPLITS},
                 "layer": self._layer,
                 "unit_tokens": self._unit_tokens,
             }

@@ -104,3 +104,16 @@ def test_a_full_disk_is_a_typed_error_and_the_next_commit_repairs(tmp_path, monk
     assert Journal(path).n_committed == 1
     journal.commit(1, FILES)
     assert [json.loads(line)["shard"] for line in path.read_text().splitlines()] == [0, 1]
+
+
+def test_two_writers_do_not_overwrite_each_other(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    one, two = filled(path, 1), Journal(path)
+    one.commit(1, FILES)
+    whole = path.read_bytes()
+    with pytest.raises(StoreError, match="is being written by another process"):
+        two.commit(1, FILES)
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:20])
+    with pytest.raises(StoreError, match="is being written by another process"):
+        one.commit(2, FILES)

@@ -11,8 +11,9 @@ from sci_interp.errors import InputError
 from sci_interp.source import ActivationSource, ArraySource
 
 
-def axis(n=6):
-    return TokenAxis.build(pd.DataFrame({"record": ["a"], "block": ["a"], "n_tokens": [n]}))
+def axis(fractions=None):
+    frame = pd.DataFrame({"record": ["a"], "block": ["a"], "n_tokens": [6]})
+    return TokenAxis.build(frame, fractions)
 
 
 def test_it_is_a_source_and_reads_ranges():
@@ -25,11 +26,12 @@ def test_it_is_a_source_and_reads_ranges():
     assert np.array_equal(source.read(1, 4), values[1:4])
 
 
-def test_its_digest_follows_values_and_axis():
+def test_its_digest_follows_values_axis_and_splits():
     values = np.arange(12, dtype=np.float32).reshape(6, 2)
     digest = ArraySource(axis(), values).digest
     assert ArraySource(axis(), np.asfortranarray(values)).digest == digest
     assert ArraySource(axis(), values + 1).digest != digest
+    assert ArraySource(axis({"train": 1.0}), values).digest != digest
     assert ArraySource(axis(), values.reshape(6, 2).astype(np.float64)).digest != digest
 
 
