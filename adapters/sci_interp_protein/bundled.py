@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -56,43 +56,61 @@ def find_bundled(name: str) -> Path:
     return BUNDLED[name]
 
 
-def load_bytenet(folder: Path, name: str) -> ByteNetNetwork:
-    """Load ``model.safetensors`` and ``config.json`` of a dilated-convolution network.
+def load_bytenet(folder: Path, config: Mapping[str, Any], name: str) -> ByteNetNetwork:
+    """Load ``model.safetensors`` of a dilated-convolution network.
+
+    Parameters
+    ----------
+    folder
+        Where the weights are.
+    config
+        The sizes: the contents of ``config.json`` beside them.
+    name
+        Name of the network in manifests.
 
     Raises
     ------
     InputError
-        If a file is missing or damaged, or the weights do not fit the sizes.
+        If a size is missing, the file is missing or damaged, or the weights do not fit the sizes.
     """
-    config = _read_sizes(folder / "config.json")
     path = folder / "model.safetensors"
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read: {error}", todo="Restore the file") from None
+    sizes = _read_sizes(config, folder / "config.json")
+    n_blocks = sum(name.startswith("blocks.") and name.endswith(".narrow.bias") for name in weights)
+    if n_blocks != sizes.n_blocks:
+        raise InputError(f"{path} has {n_blocks} blocks, config.json says {sizes.n_blocks}")
     with torch.device("meta"):
-        model = ByteNet(config)
+        model = ByteNet(sizes)
+    _require_same_shapes(model.state_dict(), weights, path)
     model.to_empty(device="cpu")
-    try:
-        # Copied, for the file may be replaced while its pages are mapped.
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} does not fit the sizes in config.json: {first}") from None
-    return ByteNetNetwork(name, model, model.float())
+    # Copied, for the file may be replaced while its pages are mapped.
+    model.load_state_dict(weights)
+    return ByteNetNetwork(name, model, model)
 
 
-def _read_sizes(path: Path) -> ByteNetConfig:
-    try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}", todo="Restore the file") from None
+def _require_same_shapes(
+    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path
+) -> None:
+    for name in sorted({*wanted, *found}):
+        shapes = [tuple(side[name].shape) if name in side else None for side in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{path} does not fit the sizes in config.json: {name} has the shape {shapes[0]}",
+                allowed=f"{shapes[1]}",
+                todo="Take both files from the same training run",
+            )
+
+
+def _read_sizes(config: Mapping[str, Any], path: Path) -> ByteNetConfig:
     names = [item.name for item in fields(ByteNetConfig)]
-    sizes = {name: raw[name] for name in names if name in raw}
-    wrong = [name for name in names if not isinstance(size := sizes.get(name), int) or size < 1]
+    sizes = {name: config.get(name) for name in names}
+    wrong = [name for name, size in sizes.items() if type(size) is not int or size < 1]
     if wrong:
         raise InputError(
-            f"{path} gives no usable {wrong[0]}",
+            f"{path} gives no usable {wrong[0]}: {sizes[wrong[0]]!r}",
             allowed=f"positive integers for {', '.join(names)}",
         )
-    return ByteNetConfig(**sizes)
+    return ByteNetConfig(**{name: config[name] for name in names})

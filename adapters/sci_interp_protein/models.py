@@ -64,5 +64,5 @@ def _load_folder(model: str, name: str) -> Network:
 
     config = read_config(model)
     if config["model_type"] == "bytenet":
-        return load_bytenet(Path(model), name)
+        return load_bytenet(Path(model), config, name)
     return load_esm(model, config, name)

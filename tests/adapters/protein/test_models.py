@@ -254,21 +254,32 @@ def test_transformers_is_an_extra(esm2_folder, monkeypatch):
         load_network(str(esm2_folder))
 
 
-def test_damaged_bundled_network(bytenet_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 32}, r"does not fit the sizes.*embed.weight has the shape \(33, 24\)"),
+        ({"width": 10**9}, "does not fit the sizes"),
+        ({"n_blocks": 10**9}, "has 4 blocks, config.json says 1000000000"),
+        ({"n_blocks": 3}, "has 4 blocks, config.json says 3"),
+        ({"width": 0}, "gives no usable width: 0"),
+        ({"width": True}, "gives no usable width: True"),
+        ({"kernel": "5"}, "gives no usable kernel: '5'"),
+        ({"n_letters": None}, "gives no usable n_letters: None"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(bytenet_folder, tmp_path, changes, message):
     folder = shutil.copytree(bytenet_folder, tmp_path / "spoiled")
-    config_of(folder, width=32)
-    with pytest.raises(InputError, match="does not fit the sizes"):
+    config_of(folder, **changes)
+    with pytest.raises(InputError, match=message):
         load_network(str(folder))
-    config_of(folder, width=0)
-    with pytest.raises(InputError, match="gives no usable width"):
-        load_network(str(folder))
-    (folder / "model.safetensors").write_bytes(b"short")
-    config_of(folder, width=24)
-    with pytest.raises(InputError, match=r"model.safetensors cannot be read"):
-        load_network(str(folder))
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"model.safetensors cannot be read"):
-        load_network(str(folder))
+
+
+def test_damaged_weights_of_a_bundled_kind(bytenet_folder, tmp_path):
+    folder = shutil.copytree(bytenet_folder, tmp_path / "spoiled")
+    for damage in (lambda path: path.write_bytes(b"short"), lambda path: path.unlink()):
+        damage(folder / "model.safetensors")
+        with pytest.raises(InputError, match=r"model.safetensors cannot be read"):
+            load_network(str(folder))
 
 
 def test_the_default_is_bundled():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from sci_interp_protein.records import ProteinDataset, read_fasta
 
 from sci_interp.axis import TokenAxis
-from sci_interp.errors import InputError, SciInterpError, UnknownNameError
+from sci_interp.errors import InputError, MissingExtraError, SciInterpError, UnknownNameError
 
 GOOD = """>sp|P12345|AATM_RABIT Aspartate aminotransferase
 MALL
@@ -94,6 +95,12 @@ def test_any_bytes_give_proteins_or_a_typed_error(tmp_path_factory, data):
         found = {}
     assert all(record.sequence for record in found.values())
     assert time.monotonic() - start < 1
+
+
+def test_biopython_is_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "Bio.SeqIO.FastaIO", None)
+    with pytest.raises(MissingExtraError, match=r"'biopython' is not installed.*\[protein\]"):
+        read_fasta(write(tmp_path, GOOD))
 
 
 def dataset(sequences, blocks=None):
