@@ -257,7 +257,7 @@ def test_transformers_is_an_extra(esm2_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 32}, r"does not fit the sizes.*embed.weight has the shape \(33, 24\)"),
+        ({"width": 32}, r"does not fit the sizes.*narrow.weight has the shape \(16, 24\)"),
         ({"width": 10**9}, "does not fit the sizes"),
         ({"n_blocks": 10**9}, "has 4 blocks, config.json says 1000000000"),
         ({"n_blocks": 3}, "has 4 blocks, config.json says 3"),
