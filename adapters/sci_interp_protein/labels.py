@@ -67,7 +67,7 @@ FINE_STATES: Final[dict[str, tuple[str, str]]] = {
     "H": ("HELIX:alpha", "alpha helix (DSSP H)"),
     "G": ("HELIX:3-10", "3-10 helix (DSSP G)"),
     "I": ("HELIX:pi", "pi helix (DSSP I)"),
-    "P": ("HELIX:polyproline", "polyproline II helix (DSSP P)"),
+    "P": ("POLYPROLINE", "polyproline II helix (DSSP P)"),
     "E": ("STRAND:extended", "extended strand in a ladder (DSSP E)"),
     "B": ("STRAND:bridge", "isolated beta bridge (DSSP B)"),
     "S": ("BEND", "bend (DSSP S)"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import runpy
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -146,3 +148,14 @@ def test_facts_agree_with_the_source(shared_data: Path) -> None:
             ours = [(f.type, f.start, f.end, f.note) for f in protein.features]
             assert ours == [(f.type, f.start, f.end, f.note) for f in entry.features]
     assert n_compared == len(proteins)
+
+
+def test_the_script_makes_the_same_file(
+    shared_data: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shared_data / "protein" / "swissprot"
+    script = repository / "benchmarks" / "reference" / "build_protein_reference.py"
+    made = tmp_path / "made.tsv.gz"
+    monkeypatch.setattr(sys, "argv", [str(script), str(folder), str(made)])
+    runpy.run_path(str(script), run_name="__main__")
+    assert gzip.decompress(made.read_bytes()) == gzip.decompress(REFERENCE_PATH.read_bytes())

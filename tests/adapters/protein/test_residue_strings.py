@@ -62,7 +62,7 @@ def test_runs_of_states() -> None:
         ("TURN", 3, 5),
         ("HELIX:alpha", 0, 2),
         ("HELIX:3-10", 2, 3),
-        ("HELIX:polyproline", 6, 7),
+        ("POLYPROLINE", 6, 7),
         ("STRAND:extended", 7, 8),
         ("STRAND:bridge", 8, 9),
         ("BEND", 5, 6),
