@@ -24,7 +24,7 @@ from sci_interp.manifest import write_atomically
 from sci_interp.schema import BLOCK, SPLIT, SPLITS
 
 from .columns import LINK_COLUMNS, MISSING_COLUMNS, SUMMARY_COLUMNS, UNEXPLAINED_COLUMNS, Column
-from .strips import SHADES, Strip, draw_strips
+from .strips import SHADES, Artist, Strip
 from .text import DASH, Cell, cells, clean, show
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def write_report(
     """
     path = Path(path)
     windows = find_windows(features, n_top=_N_STRIPS)
-    drawing = _Drawing(features, windows, known, adapter, dataset)
+    drawing = _Drawing(Artist(features, known, adapter, dataset), windows, features.names)
     unexplained = candidates.unexplained
     page = _template().render(
         title=title or f"What {adapter.model.name} knows",
@@ -113,6 +113,9 @@ def write_report(
         ],
         subtypes=_table(candidates.subtypes, UNEXPLAINED_COLUMNS, _N_CANDIDATES),
         missing=_table(candidates.missing, MISSING_COLUMNS, _N_CANDIDATES),
+        missing_cards=[
+            drawing.of_missing(row) for row in _records(candidates.missing.head(n_top // 3))
+        ],
         control=candidates.control_line(),
         notes=sorted(candidates.notes.items()),
         settings=sorted(_flat(candidates.settings).items()),
@@ -132,10 +135,16 @@ def _template() -> Template:
         loader=PackageLoader("sci_interp.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_clean,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template("page.html.jinja")
+
+
+def _clean(value: object) -> object:
+    """Clean what is put into the page, unless the engine made it."""
+    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _table(table: pd.DataFrame, columns: Sequence[Column], n_rows: int | None = None) -> _Table:
@@ -146,48 +155,54 @@ def _table(table: pd.DataFrame, columns: Sequence[Column], n_rows: int | None = 
 
 @dataclass(frozen=True, eq=False)
 class _Drawing:
-    """Draws the strongest windows of features."""
+    """Draws features where they are strongest, and where a label seems to be missing."""
 
-    features: FeatureStore
+    artist: Artist
     windows: TopWindows
-    known: AnnotationStore
-    adapter: Adapter
-    dataset: Dataset
+    names: Sequence[str]
 
     def of_link(self, row: Mapping[str, Any]) -> _Card:
         """Return the card of a linked feature."""
-        facts = [
-            (column.title, show(row[column.name]))
-            for column in LINK_COLUMNS
-            if column.name in row and column.name not in ("feature", "label")
-        ]
-        label = str(row["label"])
-        return self._card(int(row["feature"]), f"linked with {label}", facts, (label,))
+        label, feature = str(row["label"]), int(row["feature"])
+        facts = _said(row, LINK_COLUMNS, ("feature", "label"))
+        return self._card(
+            feature, f"linked with {label}", facts, self._strongest(feature, (label,))
+        )
 
     def of_candidate(self, row: Mapping[str, Any]) -> _Card:
         """Return the card of an unexplained feature."""
-        facts = [
-            (column.title, show(row[column.name]))
-            for column in UNEXPLAINED_COLUMNS
-            if column.name in row and column.name != "feature"
-        ]
-        return self._card(int(row["feature"]), "unexplained", facts, ())
+        feature = int(row["feature"])
+        facts = _said(row, UNEXPLAINED_COLUMNS, ("feature", "kind"))
+        return self._card(feature, "unexplained", facts, self._strongest(feature, ()))
+
+    def of_missing(self, row: Mapping[str, Any]) -> _Card:
+        """Return the card of a missing annotation, drawn in the middle of its run."""
+        label, feature, record = str(row["label"]), int(row["feature"]), str(row["record"])
+        first = self.artist.token_at(record, float(row["start"]))
+        last = self.artist.token_at(record, float(row["stop"]))
+        strip = self.artist.draw(feature, (first + last) // 2, (label,))
+        facts = _said(row, MISSING_COLUMNS, ("feature", "label", "record"))
+        return self._card(feature, f"{label} may be missing in {record}", facts, [strip])
+
+    def _strongest(self, feature: int, labels: tuple[str, ...]) -> list[Strip]:
+        tokens = self.windows.token[self.windows.of(feature)].tolist()
+        return [self.artist.draw(feature, token, labels) for token in tokens]
 
     def _card(
-        self, feature: int, heading: str, facts: list[tuple[str, str]], labels: tuple[str, ...]
+        self, feature: int, heading: str, facts: list[tuple[str, str]], strips: list[Strip]
     ) -> _Card:
-        strips = draw_strips(
-            self.features,
-            self.windows,
-            feature,
-            known=self.known,
-            adapter=self.adapter,
-            dataset=self.dataset,
-            labels=labels,
-            n_strips=_N_STRIPS,
-        )
-        names = self.features.names
-        return _Card(feature, clean(names[feature]) if names else "", clean(heading), facts, strips)
+        name = self.names[feature] if self.names else ""
+        return _Card(feature, name, heading, facts, strips)
+
+
+def _said(
+    row: Mapping[str, Any], columns: Sequence[Column], left_out: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    return [
+        (column.title, show(row[column.name]))
+        for column in columns
+        if column.name in row and column.name not in left_out
+    ]
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -229,7 +244,7 @@ def _facts(
         ("False discovery rate", show(result.settings.get("q"))),
         ("Protocol", str(result.settings.get("protocol", ""))),
     ]
-    return [(name, clean(value)) for name, value in facts if value]
+    return [(name, value) for name, value in facts if value]
 
 
 def _headlines(result: EnrichmentResult, candidates: Candidates) -> list[tuple[str, str, str]]:
@@ -240,11 +255,7 @@ def _headlines(result: EnrichmentResult, candidates: Candidates) -> list[tuple[s
     return [
         (show(site["label"].nunique()), "labels", "linked site-level"),
         (show(site["feature"].nunique()), "features", "linked site-level"),
-        (
-            DASH if math.isnan(rate) else f"{rate:.0%}",
-            "replicated",
-            "of site-level links, on the vault",
-        ),
+        (replicated, "replicated", "of site-level links, on the vault"),
         (show(len(candidates.unexplained)), "unexplained", "features that pass the gates"),
         (show(len(candidates.missing)), "missing", "annotations suggested"),
     ]
@@ -258,7 +269,7 @@ def _pairs(value: object) -> list[tuple[str, str]]:
         value = asdict(value)
     assert isinstance(value, Mapping)
     return [
-        (clean(str(name)).replace("_", " "), show(item))
+        (str(name).replace("_", " "), show(item))
         for name, item in value.items()
         if item is not None
     ]
@@ -271,7 +282,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{before}{name}.")
         else:
-            flat[clean(f"{before}{name}")] = clean(str(value))
+            flat[f"{before}{name}"] = str(value)
     return flat
 
 
@@ -292,4 +303,4 @@ def _provenance(
     rows += [(f"features made from {name}", d) for name, d in features.manifest.inputs.items()]
     versions = features.manifest.versions.items()
     rows.append(("versions", ", ".join(f"{name} {version}" for name, version in versions)))
-    return [(clean(name), clean(str(value))) for name, value in rows]
+    return [(name, str(value)) for name, value in rows]

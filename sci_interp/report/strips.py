@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import unicodedata
 from dataclasses import dataclass, replace
 
@@ -11,12 +12,11 @@ from numpy.typing import NDArray
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates.stretches import CodeReader, entries
-from sci_interp.candidates.windows import TopWindows
 from sci_interp.schema import RECORD
 
 from .text import DASH, clean, safe_link
 
-__all__ = ["SHADES", "Bar", "Span", "Strip", "draw_strips"]
+__all__ = ["SHADES", "Artist", "Bar", "Span", "Strip"]
 
 #: What the legend says of each shade: shares of the feature's scale.
 SHADES = ("below 1/16", "1/16 to 1/8", "1/8 to 1/4", "1/4 to 1/2", "above 1/2")
@@ -86,11 +86,10 @@ class Strip:
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """One record's window in token positions local to the record."""
+    """A window in token positions local to its record, which begins at ``offset``."""
 
     start: int
     stop: int
-    peak: int
     offset: int
 
     def x(self, token: int) -> float:
@@ -98,76 +97,86 @@ class _Window:
         return _GUTTER + (token - self.start) * _CELL
 
 
-def draw_strips(
-    features: CodeReader,
-    windows: TopWindows,
-    feature: int,
-    *,
-    known: AnnotationStore,
-    adapter: Adapter,
-    dataset: Dataset,
-    labels: tuple[str, ...] = (),
-    n_strips: int = 3,
-) -> list[Strip]:
-    """Draw the strongest windows of one feature, each of another family.
+@dataclass(frozen=True, eq=False)
+class Artist:
+    """Draws windows of records.
 
-    Parameters
+    Attributes
     ----------
-    features, windows
-        Codes, and their strongest windows.
-    feature
-        The feature.
+    features
+        Quantised codes.
     known, adapter, dataset
         Labels, symbols and coordinates of the records.
-    labels
-        Labels to draw first, and to stress: those the feature is linked with.
-    n_strips
-        Windows at most.
     """
-    at = windows.of(feature)
-    tokens = windows.token[at][:n_strips]
-    return [
-        _draw(features, feature, int(token), known, adapter, dataset, labels) for token in tokens
-    ]
 
+    features: CodeReader
+    known: AnnotationStore
+    adapter: Adapter
+    dataset: Dataset
 
-def _draw(
-    features: CodeReader,
-    feature: int,
-    token: int,
-    known: AnnotationStore,
-    adapter: Adapter,
-    dataset: Dataset,
-    labels: tuple[str, ...],
-) -> Strip:
-    axis = features.axis
-    row = int(np.searchsorted(axis.record_starts, token, "right")) - 1
-    record = str(axis.records[RECORD].iloc[row])
-    first, last = axis.record_starts[row : row + 2].tolist()
-    view = adapter.view(dataset, record)
-    levels = _levels(features, feature, first, last)
-    window = _Window(
-        max(0, token - first - _HALF_WINDOW),
-        min(last - first, token - first + _HALF_WINDOW + 1),
-        token - first,
-        first,
-    )
-    places = _coordinates(adapter, dataset, record, last - first)
-    ends = places[window.start], places[window.stop - 1]
-    place = f"{DASH.join(ends)}, strongest at {places[window.peak]}"
-    head = Strip(clean(view.title), safe_link(view.link), place)
-    if not view.symbols:
-        return replace(head, picture=_picture(adapter, dataset, record, levels))
-    bars = _bars(window, known, labels)
-    return replace(
-        head,
-        width=window.x(window.stop) + 6,
-        height=_TOP + _LETTERS + 6 + _BAR * len(bars),
-        shades=_shades(window, levels),
-        letters=_letters(window, levels, view.symbols),
-        ticks=_ticks(window, places),
-        bars=bars,
-    )
+    def draw(self, feature: int, token: int, labels: tuple[str, ...] = ()) -> Strip:
+        """Draw the window around a token.
+
+        Parameters
+        ----------
+        feature
+            Whose activation is drawn.
+        token
+            Global position of the token in the middle.
+        labels
+            Labels to draw first, and to stress: those the feature is linked with.
+        """
+        axis = self.features.axis
+        row = int(np.searchsorted(axis.record_starts, token, "right")) - 1
+        record = str(axis.records[RECORD].iloc[row])
+        first, last = axis.record_starts[row : row + 2].tolist()
+        view = self.adapter.view(self.dataset, record)
+        levels = _levels(self.features, feature, first, last)
+        local = token - first
+        window = _Window(
+            max(0, local - _HALF_WINDOW), min(last - first, local + _HALF_WINDOW + 1), first
+        )
+        places = self._coordinates(record, last - first)
+        ends = places[window.start], places[window.stop - 1]
+        place = f"{DASH.join(ends)}, around {places[local]}"
+        head = Strip(view.title, safe_link(view.link), place)
+        if not view.symbols:
+            return replace(head, picture=self._picture(record, levels))
+        bars = _bars(window, self.known, labels)
+        return replace(
+            head,
+            width=window.x(window.stop) + 6,
+            height=_TOP + _LETTERS + 6 + _BAR * len(bars),
+            shades=_shades(window, levels),
+            letters=_letters(window, levels, view.symbols),
+            ticks=_ticks(window, places),
+            bars=bars,
+        )
+
+    def token_at(self, record: str, coordinate: float) -> int:
+        """Return the global position of the token of a record at a coordinate."""
+        row = int(np.flatnonzero(self.features.axis.records[RECORD] == record)[0])
+        first, last = self.features.axis.record_starts[row : row + 2].tolist()
+        places = self._coordinates(record, last - first)
+        return int(first + places.index(f"{coordinate:.10g}"))
+
+    def _coordinates(self, record: str, n_tokens: int) -> list[str]:
+        """Return the coordinate of every token; its number from 1 without a single one."""
+        if len(self.adapter.coordinates) != 1:
+            return [str(token + 1) for token in range(n_tokens)]
+        values = self.adapter.token_coordinates(self.dataset, record)
+        return [f"{value:.10g}" for value in values[self.adapter.coordinates[0]]]
+
+    def _picture(self, record: str, levels: NDArray[np.uint8]) -> str:
+        """Return an adapter's own drawing of a gridded record, where it offers ``draw``.
+
+        The page shows it as an image, in which no script runs.
+        """
+        draw = getattr(self.adapter, "draw", None)
+        if draw is None:
+            return ""
+        svg = str(draw(self.dataset, record, levels))
+        return base64.b64encode(svg.encode()).decode("ascii")
 
 
 def _levels(features: CodeReader, feature: int, first: int, last: int) -> NDArray[np.uint8]:
@@ -223,14 +232,6 @@ def _ticks(window: _Window, places: list[str]) -> tuple[tuple[float, str], ...]:
     return tuple((window.x(token) + _CELL / 2, places[token]) for token in marked)
 
 
-def _coordinates(adapter: Adapter, dataset: Dataset, record: str, n_tokens: int) -> list[str]:
-    """Return the coordinate of every token; its number from 1 where there is no single one."""
-    if len(adapter.coordinates) != 1:
-        return [str(token + 1) for token in range(n_tokens)]
-    values = adapter.token_coordinates(dataset, record)[adapter.coordinates[0]]
-    return [f"{value:g}" for value in values]
-
-
 def _bars(window: _Window, known: AnnotationStore, labels: tuple[str, ...]) -> tuple[Bar, ...]:
     """Return the labels that lie in the window, those named first, nuisances left out."""
     begin, end = window.offset + window.start, window.offset + window.stop
@@ -249,7 +250,7 @@ def _bars(window: _Window, known: AnnotationStore, labels: tuple[str, ...]) -> t
         gaps = _gaps(begin, end, found.known_start[group], found.known_stop[group])
         unknown = _spans(window, gaps[0], gaps[1], "unknown")
         y = _TOP + _LETTERS + 6 + _BAR * place
-        bars.append(Bar(clean(names[label]), y, spans, unknown, label in linked))
+        bars.append(Bar(names[label], y, spans, unknown, label in linked))
     return tuple(bars)
 
 
@@ -269,16 +270,3 @@ def _gaps(
     low = np.clip(np.append(begin, stop), begin, end)
     high = np.clip(np.append(start, end), begin, end)
     return low[low < high], high[low < high]
-
-
-def _picture(adapter: Adapter, dataset: Dataset, record: str, levels: NDArray[np.uint8]) -> str:
-    """Return an adapter's own drawing of a gridded record, where it offers ``draw``.
-
-    The page shows it as an image, in which no script runs.
-    """
-    draw = getattr(adapter, "draw", None)
-    if draw is None:
-        return ""
-    import base64
-
-    return base64.b64encode(str(draw(dataset, record, levels)).encode()).decode("ascii")

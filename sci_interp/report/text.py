@@ -46,7 +46,7 @@ def show(value: object) -> str:
         return f"{int(value):,}"
     if isinstance(value, Real):
         return _number(float(value))
-    return clean(str(value))
+    return str(value)
 
 
 def _number(value: float) -> str:
@@ -83,7 +83,7 @@ def cells(
 
 
 def _name(value: object) -> str:
-    return clean(f"{value:g}" if isinstance(value, float) else str(value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def safe_link(link: str) -> str:

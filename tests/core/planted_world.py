@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from sci_interp.adapter import (
     Label,
     ModelIdentity,
@@ -115,7 +116,7 @@ class WorldAdapter:
             yield RecordAnnotations(record, runs, [("features", 0, n), ("symbols", 0, n)])
 
     def nuisances(self) -> Nuisances:
-        names = tuple(f"symbol={x}" for x in SYMBOLS) + ("position:first 5",)
+        names = (*(f"symbol={x}" for x in SYMBOLS), "position:first 5")
         return Nuisances(names, ("token identity",) * 8 + ("position",))
 
     def nuisance_codes(self, dataset: World, record: str) -> tuple[np.ndarray, np.ndarray]:
@@ -126,9 +127,7 @@ class WorldAdapter:
         return token[order], feature[order]
 
     def describe_windows(self, dataset: World, record: str, tokens: np.ndarray) -> np.ndarray:
-        sequence = np.concatenate(
-            [np.full(HALF, 8), dataset.sequences[record], np.full(HALF, 8)]
-        )
+        sequence = np.concatenate([np.full(HALF, 8), dataset.sequences[record], np.full(HALF, 8)])
         hot = np.vstack([np.eye(8) - 1 / 8, np.zeros((1, 8))])
         windows = tokens[:, None] + np.arange(2 * HALF + 1)
         return hot[sequence[windows]].reshape(len(tokens), -1).astype(np.float32)
@@ -138,7 +137,12 @@ class WorldAdapter:
 
     def view(self, dataset: World, record: str) -> RecordView:
         symbols = tuple(SYMBOLS[x] for x in dataset.sequences[record])
-        return RecordView(f"{record} of the planted world", symbols, f"https://example.org/{record}")
+        return RecordView(
+            f"{record} of the planted world", symbols, f"https://example.org/{record}"
+        )
+
+
+MANIFEST = Manifest("features", "codes", settings={"layer": "planted"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +154,7 @@ class ArrayCodes:
     n_features: int
     digest: str = "codes"
     names: tuple[str, ...] = ()
-    manifest: Manifest = Manifest("features", "codes", settings={"layer": "planted"})
+    manifest: Manifest = MANIFEST
 
     def read(self, start: int, stop: int) -> Codes:
         return self.codes.rows(start, stop)

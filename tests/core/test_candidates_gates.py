@@ -18,6 +18,7 @@ from planted_world import (
     planted_levels,
     planted_store,
 )
+
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import explained, stretches
 from sci_interp.candidates.explained import Firing, measure_explained_share
@@ -171,9 +172,7 @@ def test_matches_equal_correlation_coefficients(codes) -> None:
 @pytest.mark.parametrize(("n_seeds", "needed"), [(1, 1), (2, 2), (3, 2), (4, 2), (9, 5)])
 def test_matches_needed(codes, n_seeds: int, needed: int) -> None:
     other = ArrayCodes.of(WORLD.axis, planted_levels(WORLD, 1, N_NOISE))
-    found = measure_reproducibility(
-        codes, [other] * n_seeds, chosen=np.arange(4), n_tokens=2_000
-    )
+    found = measure_reproducibility(codes, [other] * n_seeds, chosen=np.arange(4), n_tokens=2_000)
     assert found.n_needed == needed
     assert found.correlation.shape == (n_seeds, 4)
 
@@ -237,4 +236,3 @@ def test_another_axis_is_refused(codes, known) -> None:
         run_gates(stranger, known, **where)
     with pytest.raises(StoreError, match="different records"):
         run_gates(codes, known, seeds=[stranger], **where)
-

@@ -17,6 +17,7 @@ from planted_world import (
     planted_store,
 )
 from scipy.stats import false_discovery_control
+
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import stretches
 from sci_interp.candidates.missing import HELD_OUT, adjust, queue_missing, recover_hidden
@@ -99,7 +100,9 @@ def test_adjusted_p_equals_scipy(values: list[float]) -> None:
 
 
 def test_the_queue_holds_the_unannotated_sites(codes, decoys, known) -> None:
-    queue = queue_missing(codes, known, [SITE_DETECTOR, Detector(DOMAIN, 0, 200, 0.9)], decoys=decoys)
+    queue = queue_missing(
+        codes, known, [SITE_DETECTOR, Detector(DOMAIN, 0, 200, 0.9)], decoys=decoys
+    )
     ids, records = WORLD.axis.records["record"].to_numpy(), WORLD.axis.records
     held_out = set(records["record"][records["split"].isin(HELD_OUT)])
     wanted = {

@@ -17,6 +17,7 @@ from planted_world import (
     WorldAdapter,
     planted_levels,
 )
+
 from sci_interp.axis import TokenAxis
 from sci_interp.candidates import coherence, stretches
 from sci_interp.candidates.windows import FIRING_FLOORS, HALVES, find_windows

@@ -1,0 +1,296 @@
+"""The report: complete, deterministic, closed to scripts and to the network."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_world import ArrayCodes, World, WorldAdapter, planted_levels, planted_store
+
+from sci_interp.adapter import Label, RecordView
+from sci_interp.annotations import AnnotationStore
+from sci_interp.candidates import Candidates, Gates, surface
+from sci_interp.report import write_report
+from sci_interp.report.strips import Artist
+from sci_interp.report.text import clean, safe_link, show
+
+WORLD = World(n_families=80)
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>=1+1\u202e\x00"
+LINK_COLUMNS = (
+    "feature", "label", "class", "nuisance", "threshold", "n_instances", "precision",
+    "instance_recall", "f1", "hybrid_f1", "log_odds", "p", "q", "replicated",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """Stands for an enrichment result."""
+
+    links: pd.DataFrame
+    summary: pd.DataFrame
+    settings: dict[str, Any] = field(default_factory=lambda: {"q": 0.05, "protocol": "two-stage"})
+    digest: str = "e" * 64
+    replication_rate: float = float("nan")
+
+
+def result() -> Result:
+    rows = [
+        (1, "DOMAIN", "site", False, 0.5, 40, 0.98, 1.0, 0.9, 0.97, 5.5, 1e-5, 2e-4, True),
+        (7, "SITE", "site", False, 0.5, 20, 0.61, 1.0, 0.7, 0.75, 6.1, 1e-5, 2e-4, pd.NA),
+        (5, "DOMAIN", "record", False, 0.5, 40, 1.0, 0.4, 0.1, 0.5, 3.0, 1e-5, 2e-4, False),
+    ]
+    links = pd.DataFrame(rows, columns=list(LINK_COLUMNS))
+    links["replicated"] = links["replicated"].astype("boolean")
+    summary = pd.DataFrame({"source": ["features", "channels"], "n_labels_site": [2, 1]})
+    return Result(links, summary)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory) -> AnnotationStore:
+    return planted_store(tmp_path_factory.mktemp("world") / "annotations", WORLD)
+
+
+@pytest.fixture(scope="module")
+def codes() -> ArrayCodes:
+    return ArrayCodes.of(WORLD.axis, planted_levels(WORLD), digest="f" * 64)
+
+
+@pytest.fixture(scope="module")
+def candidates(known, codes) -> Candidates:
+    decoys = ArrayCodes.of(WORLD.axis, np.zeros((WORLD.axis.n_tokens, 8), int))
+    gates = Gates(n_sets=1_000, n_resamples=100, q_coherence=0.05)
+    where = {"known": known, "adapter": WorldAdapter(), "dataset": WORLD, "progress": False}
+    return surface(codes, result(), decoys=decoys, gates=gates, **where)
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in {"meta", "link", "img", "rect", "line", "br"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def check_closed(html: str) -> Page:
+    """Assert that nothing runs and nothing is loaded."""
+    page = Page(html)
+    assert not page.open
+    assert not {"script", "iframe", "object", "embed", "form", "base", "audio", "video"} & {
+        *page.tags
+    }
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name)
+        if name in {"href", "src", "srcset", "xlink:href", "action", "poster"}:
+            if tag == "a":
+                assert value.startswith(("#", "https://example.org/")), value
+            else:
+                assert value.startswith("data:"), (tag, value)
+    assert "url(" not in html and "@import" not in html
+    policy = [v for t, n, v in page.attributes if t == "meta" and v.startswith("default-src")]
+    assert policy and "default-src 'none'" in policy[0] and "script" not in policy[0]
+    return page
+
+
+def write(path: Path, known, codes, candidates, **changes) -> str:
+    arguments = {
+        "result": result(), "candidates": candidates, "features": codes, "known": known,
+        "adapter": WorldAdapter(), "dataset": WORLD, **changes,
+    }  # fmt: skip
+    return write_report(path, **arguments).read_text(encoding="utf-8")
+
+
+def test_page_is_complete_and_closed(tmp_path, known, codes, candidates) -> None:
+    html = write(tmp_path / "deep" / "page.html", known, codes, candidates, fidelity={"fvu": 0.25})
+    page = check_closed(html)
+    for text in ("DOMAIN", "SITE", "Feature 1", "site", "2.0e-4", "0.980", "channels", "0.250"):
+        assert text in page.text
+    assert page.tags.count("svg") > 12 and page.tags.count("table") >= 3
+    assert candidates.missing["record"].iloc[0] in page.text
+    assert "SITE may be missing in" in page.text
+    assert "not tested" in page.text and "e" * 64 in page.text
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path, known, codes, candidates) -> None:
+    first = write(tmp_path / "a.html", known, codes, candidates)
+    assert first == write(tmp_path / "b.html", known, codes, candidates)
+
+
+def test_fidelity_may_be_a_dataclass(tmp_path, known, codes, candidates) -> None:
+    @dataclass
+    class Fidelity:
+        loss_recovered: float = 0.875
+        loss_zero: float | None = None
+
+    page = Page(write(tmp_path / "a.html", known, codes, candidates, fidelity=Fidelity()))
+    assert "loss recovered" in page.text and "0.875" in page.text and "zero" not in page.text
+
+
+class HostileAdapter(WorldAdapter):
+    """Returns what an attacker would like to see on the page."""
+
+    model = SimpleNamespace(name=HOSTILE, digest=HOSTILE, dtype=HOSTILE)
+
+    def view(self, dataset, record) -> RecordView:
+        view = super().view(dataset, record)
+        return RecordView(HOSTILE, ("<",) * len(view.symbols), "javascript:alert(1)")
+
+
+class HostileKnown:
+    """Annotations whose labels are hostile."""
+
+    def __init__(self, known: AnnotationStore) -> None:
+        self.known = known
+        self.labels = [
+            Label(HOSTILE, "g", HOSTILE, nuisance=label.nuisance) for label in known.labels
+        ]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.known, name)
+
+
+def test_hostile_text_stays_text(tmp_path, known, codes, candidates) -> None:
+    links = result().links.assign(label=HOSTILE)
+    hostile = replace(
+        candidates,
+        unexplained=candidates.unexplained.assign(explained_by=HOSTILE),
+        subtypes=candidates.subtypes.assign(kind=HOSTILE),
+        missing=candidates.missing.assign(label=HOSTILE),
+        notes={HOSTILE: HOSTILE},
+        settings={HOSTILE: {HOSTILE: HOSTILE}},
+    )
+    html = write(
+        tmp_path / "a.html", HostileKnown(known), replace(codes, names=(HOSTILE,) * 8), hostile,
+        result=Result(links, pd.DataFrame({"source": [HOSTILE]}), {"q": HOSTILE}, HOSTILE),
+        adapter=HostileAdapter(), title=HOSTILE, fidelity={HOSTILE: HOSTILE},
+    )  # fmt: skip
+    page = check_closed(html)
+    assert "alert(1)" in page.text
+    assert "javascript:" not in html
+    assert "\u202e" not in html and "\x00" not in html
+
+
+class GridAdapter(WorldAdapter):
+    """Records without symbols, drawn by the adapter."""
+
+    coordinates = ("latitude", "longitude")
+
+    def view(self, dataset, record) -> RecordView:
+        return RecordView(record, ())
+
+    def draw(self, dataset, record, levels) -> str:
+        return f"<svg xmlns='http://www.w3.org/2000/svg'><script>{levels.max()}</script></svg>"
+
+
+def test_gridded_records_are_pictures(tmp_path, known, codes, candidates) -> None:
+    arguments = {"adapter": GridAdapter()}
+    page = check_closed(write(tmp_path / "a.html", known, codes, candidates, **arguments))
+    pictures = [v for t, n, v in page.attributes if (t, n) == ("img", "src")]
+    assert pictures and all(v.startswith("data:image/svg+xml;base64,") for v in pictures)
+    without = {"adapter": type("Plain", (GridAdapter,), {"draw": None})()}
+    page = check_closed(write(tmp_path / "b.html", known, codes, candidates, **without))
+    assert "img" not in page.tags
+
+
+def test_nothing_found_is_said(tmp_path, known, codes, candidates) -> None:
+    nothing = replace(
+        candidates, unexplained=candidates.unexplained.iloc[:0],
+        subtypes=candidates.subtypes.iloc[:0], missing=candidates.missing.iloc[:0],
+    )  # fmt: skip
+    empty = Result(result().links.iloc[:0], result().summary)
+    page = check_closed(write(tmp_path / "a.html", known, codes, nothing, result=empty))
+    assert "No feature is linked." in page.text and "Nothing to list." in page.text
+
+
+def test_strip_shows_levels_symbols_and_labels(known) -> None:
+    record = next(r for r in WORLD.axis.records["record"] if WORLD.truth[r]["DOMAIN"])
+    row = int(np.flatnonzero(WORLD.axis.records["record"] == record)[0])
+    first, last = WORLD.axis.record_starts[row : row + 2].tolist()
+    start, stop = WORLD.truth[record]["DOMAIN"][0]
+    levels = np.zeros((WORLD.axis.n_tokens, 1), int)
+    levels[first + start : first + stop, 0] = 255
+    levels[first + start, 0] = 100
+    artist = Artist(ArrayCodes.of(WORLD.axis, levels), known, WorldAdapter(), WORLD)
+    strip = artist.draw(0, first + start, ("DOMAIN",))
+    begin, end = max(0, start - 30), min(last - first, start + 31)
+    symbols = WORLD.sequences[record][begin:end]
+    assert sum(len(text) for _, _, text in strip.letters) == end - begin
+    assert [(s.style, s.width) for s in strip.shades] == [
+        ("a1", 13),
+        ("a5", 13 * (stop - start - 1)),
+    ]
+    letters = sorted(
+        (float(x), sign)
+        for _, xs, text in strip.letters
+        for x, sign in zip(xs.split(), text, strict=True)
+    )
+    assert "".join(sign for _, sign in letters) == "".join("ABCDEFGH"[s] for s in symbols)
+    bar = strip.bars[0]
+    assert bar.name == "DOMAIN" and bar.is_linked and bar.spans[0].width == 13 * (stop - start) - 1
+    assert bar.spans[0].x == strip.shades[0].x and bar.unknown == ()
+    assert all(bar.name != "symbol=A" for bar in strip.bars)
+    assert artist.token_at(record, 5.0) == first + 4
+
+
+@given(st.text())
+def test_clean_text_is_printable_and_encodes(text: str) -> None:
+    cleaned = clean(text + "\ud800")
+    cleaned.encode("utf-8")
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", cleaned)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "javascript:alert(1)", "http://example.org", "//example.org", "data:text/html,x",
+        "https://", "https://a b", "https://x\" onclick=\"a", "https://user@example.org",
+        "HTTPS:x", "ftp://x", "https://ex\u0430mple.org", "https://[x", "",
+    ],
+)  # fmt: skip
+def test_other_links_are_dropped(link: str) -> None:
+    assert safe_link(link) == ""
+
+
+def test_https_links_stay() -> None:
+    link = "https://www.uniprot.org/uniprotkb/P12345"
+    assert safe_link(link) == link
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (-0.5, "\u22120.500"), (12.345, "12.3"), (1234567.0, "1,234,567"), (3, "3"),
+        (float("nan"), "\u2013"), (float("-inf"), "\u2212\u221e"), (-1.5e-7, "\u22121.5e-7"),
+        (None, "\u2013"), (pd.NA, "\u2013"), (np.bool_(False), "no"), (np.int64(1200), "1,200"),
+    ],
+)  # fmt: skip
+def test_numbers_are_short(value: object, text: str) -> None:
+    assert show(value) == text
