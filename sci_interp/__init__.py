@@ -11,24 +11,28 @@ __version__ = "0.1.0"
 _HOME = {
     "ActivationStore": "tokens",
     "AnnotationStore": "annotations",
+    "Candidates": "candidates",
     "EnrichmentResult": "enrichment",
     "FeatureStore": "features",
     "SciInterpError": "errors",
     "SparseAutoencoder": "sae",
     "adapters": "registry",
     "annotate": "annotations",
+    "calibrate": "enrichment",
     "encode": "features",
     "encode_nuisances": "features",
     "enrich": "enrichment",
     "extract": "activations",
     "fidelity": "sae",
     "load_adapter": "registry",
+    "load_enrichment": "enrichment",
     "load_sae": "sae",
     "run": "pipeline",
     "show": "inspection",
     "stream": "activations",
     "surface": "candidates",
     "train": "sae",
+    "write_report": "report",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 - the table above is the list

@@ -182,7 +182,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> None:
-    si.run(chosen.study)
+    print(si.run(chosen.study).format())
 
 
 def _add_nothing(_: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .errors import InputError, UnknownNameError
 from .schema import SPLITS, Split
@@ -75,8 +75,14 @@ class SaeSettings:
 class EnrichSettings:
     """The table ``[enrich]``."""
 
-    protocol: str = _setting("two-stage")
+    protocol: Literal["two-stage", "interplm"] = _setting(
+        "two-stage", choices=("two-stage", "interplm")
+    )
     q: float = _setting(0.05, least=0.0, most=1.0)
+    n_permutations: int = _setting(4_000, least=1)
+    max_permutations: int = _setting(100_000, least=1)
+    n_bootstrap: int = _setting(2_000, least=0)
+    dependence: Literal["bh", "by"] = _setting("bh", choices=("bh", "by"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +210,7 @@ def _read_table(kind: type[_Settings], raw: Mapping[str, Any], where: str) -> _S
 def _check(item: Field[Any], value: Any, where: str) -> Any:
     checks = {"int": _is_int, "float": _is_number, "str": _is_text, "tuple[str, ...]": _is_texts}
     words = {"int": "a whole number", "float": "a number", "str": "a text"}
-    kind = str(item.type)
+    kind = "str" if item.metadata["choices"] and item.name != "use" else str(item.type)
     if not checks[kind](value):
         wanted = words.get(kind, "a list of texts")
         raise InputError(f"{where}: {item.name} is {value!r}", allowed=wanted)

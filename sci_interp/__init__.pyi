@@ -1,0 +1,35 @@
+# The whole public API: seven artefacts, made by verbs. Each verb's module says the rest.
+
+__version__: str
+
+# Adapters: the model and the data of a domain.
+from .registry import adapters as adapters  # () -> [AdapterInfo], imports none of them
+from .registry import load_adapter as load_adapter  # (name, model) -> Adapter
+
+# Verbs. Every one continues what was interrupted and opens what is finished.
+from .activations import extract as extract  # Adapter x Dataset -> ActivationStore
+from .activations import stream as stream  # Adapter x Dataset -> activations, stored nowhere
+from .sae import train as train  # activations -> SparseAutoencoder
+from .sae import fidelity as fidelity  # SparseAutoencoder x activations -> Fidelity
+from .features import encode as encode  # SparseAutoencoder x activations -> FeatureStore
+from .features import encode_nuisances as encode_nuisances  # Adapter x Dataset -> FeatureStore
+from .annotations import annotate as annotate  # Adapter x Dataset -> AnnotationStore
+from .enrichment import enrich as enrich  # FeatureStore x AnnotationStore -> EnrichmentResult
+from .enrichment import calibrate as calibrate  # ... with labels shifted: how often it fires
+from .candidates import surface as surface  # FeatureStore x EnrichmentResult -> Candidates
+from .report import write_report as write_report  # EnrichmentResult x Candidates -> a page
+from .pipeline import run as run  # study file -> all of these
+from .inspection import show as show  # folder -> what it is, from what, by which version
+
+# Artefacts, and how they are opened again: ActivationStore.open(path), load_sae(path) ...
+from .tokens import ActivationStore as ActivationStore
+from .sae import SparseAutoencoder as SparseAutoencoder
+from .sae import load_sae as load_sae
+from .features import FeatureStore as FeatureStore
+from .annotations import AnnotationStore as AnnotationStore
+from .enrichment import EnrichmentResult as EnrichmentResult
+from .enrichment import load_enrichment as load_enrichment
+from .candidates import Candidates as Candidates
+
+# What every error of this library is.
+from .errors import SciInterpError as SciInterpError

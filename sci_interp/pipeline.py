@@ -1,0 +1,347 @@
+"""run: study file -> all artefacts, the tables and the report.
+
+Every verb skips what is finished and continues what was interrupted; so does the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .activations import extract, stream
+from .adapter import Adapter, Dataset
+from .annotations import AnnotationStore, annotate
+from .feature_subsets import FeatureSubset, split_families
+from .features import FeatureStore, encode, encode_nuisances
+from .manifest import begin_artefact, finish_artefact, is_finished
+from .registry import load_adapter
+from .source import ActivationSource
+from .study import Study, read_study
+
+if TYPE_CHECKING:
+    from .candidates import Candidates
+    from .enrichment import EnrichmentResult
+    from .projections import LinearProjection
+    from .sae import Fidelity, SparseAutoencoder
+
+__all__ = ["StudyResult", "run"]
+
+#: Baselines that are linear projections of the activations.
+PROJECTIONS = ("channels", "pca", "ica", "probe")
+SHUFFLED = "shuffled"
+FIDELITY_FILE = "fidelity.json"
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """What a study found.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of all artefacts.
+    enrichment : EnrichmentResult
+        Features linked to labels, with baselines.
+    candidates : Candidates
+        The two queues.
+    fidelity : Fidelity
+        What the first autoencoder keeps of the activations and of the network's task.
+    report : Path
+        The page.
+    """
+
+    out: Path
+    enrichment: EnrichmentResult
+    candidates: Candidates
+    fidelity: Fidelity
+    report: Path
+
+    def format(self) -> str:
+        """Return the tables as text."""
+        parts = [
+            self.fidelity_line(),
+            self.enrichment.format(),
+            self.candidates.format(),
+            f"Report: {self.report}",
+        ]
+        return "\n\n".join(parts)
+
+    def fidelity_line(self) -> str:
+        """Return the fidelity in one line."""
+        found = self.fidelity
+        text = (
+            f"SAE on test blocks: FVU {found.fvu:.3f}, L0 {found.l0:.1f}, "
+            f"dead features {found.dead_fraction:.1%}"
+        )
+        if found.loss_recovered is not None:
+            text += (
+                f", loss recovered {found.loss_recovered:.1%} "
+                f"({found.loss_original:.3f} alone, {found.loss_reconstructed:.3f} spliced, "
+                f"{found.loss_mean:.3f} with the mean)"
+            )
+        return text
+
+
+def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
+    """Run a study: all verbs, the baselines and controls, the tables and the report.
+
+    Parameters
+    ----------
+    study
+        A study file, or one that was read.
+    progress
+        Tell on standard error which step runs, and how far it is.
+
+    Raises
+    ------
+    SciInterpError
+        If the study or its data cannot be used, or the folder holds another study's work.
+    """
+    study = study if isinstance(study, Study) else read_study(study)
+    work = _Work(study, progress)
+    steps = list(work.steps())
+    for number, (label, step) in enumerate(steps, 1):
+        started = time.monotonic()
+        _tell(progress, f"== {number}/{len(steps)} {label}")
+        step()
+        _tell(progress, f"   {time.monotonic() - started:.1f} s")
+    return StudyResult(study.out, work.enrichment, work.candidates, work.fidelity, work.report)
+
+
+def _tell(progress: bool, text: str) -> None:
+    if progress:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+@dataclass(eq=False)
+class _Work:
+    """The steps of one study and what they made so far."""
+
+    study: Study
+    progress: bool
+    adapter: Adapter = field(init=False)
+    dataset: Dataset = field(init=False)
+    known: AnnotationStore = field(init=False)
+    source: ActivationSource = field(init=False)
+    saes: list[SparseAutoencoder] = field(default_factory=list)
+    features: list[FeatureStore] = field(default_factory=list)
+    baselines: dict[str, FeatureStore | FeatureSubset] = field(default_factory=dict)
+    decoys: FeatureStore = field(init=False)
+    fidelity: Fidelity = field(init=False)
+    enrichment: EnrichmentResult = field(init=False)
+    candidates: Candidates = field(init=False)
+    report: Path = field(init=False)
+
+    @property
+    def layer(self) -> str:
+        return self.study.study.layer or self.adapter.default_layer
+
+    def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """Yield every step with its label, in order."""
+        study = self.study
+        yield f"open the data with the adapter {study.study.adapter!r}", self.open_data
+        yield "annotate: what is known of every token", self.annotate_tokens
+        yield "extract: activations of the network", self.extract_activations
+        for index in range(study.sae.n_seeds):
+            seed = study.study.seed + index
+            yield f"train: {study.sae.features} features, seed {seed}", self.train_step(seed)
+            yield f"encode: seed {seed}", self.encode_step(index)
+        yield "fidelity of the first autoencoder", self.measure_fidelity
+        for name in study.baselines.use:
+            yield f"baseline: {name}", self.baseline_step(name)
+        yield "decoys: inputs without labels", self.encode_decoys
+        yield "enrich: features and labels", self.enrich_features
+        yield "surface: candidates", self.surface_candidates
+        yield "report", self.write_page
+
+    def open_data(self) -> None:
+        chosen = self.study.study
+        options = self.study.model_options
+        self.adapter = load_adapter(chosen.adapter, model=chosen.model or None, **options)
+        self.dataset = self.adapter.open(**self.study.data)
+
+    def annotate_tokens(self) -> None:
+        out = self.study.out / "annotations"
+        self.known = annotate(self.adapter, self.dataset, out=out, fractions=self.study.splits)
+
+    def extract_activations(self) -> None:
+        self.source = self.extract_from(self.adapter, self.study.out / "activations")
+
+    def extract_from(self, adapter: Adapter, out: Path) -> ActivationSource:
+        return extract(
+            adapter,
+            self.dataset,
+            layer=self.layer,
+            out=out,
+            fractions=self.study.splits,
+            progress=self.progress,
+        )
+
+    def train_step(self, seed: int) -> Callable[[], None]:
+        def step() -> None:
+            out = self.study.out / f"sae-{seed}"
+            self.saes.append(self.train_on(self.source, out, seed))
+
+        return step
+
+    def train_on(self, source: ActivationSource, out: Path, seed: int) -> SparseAutoencoder:
+        from .sae import train
+
+        chosen = self.study.sae
+        return train(
+            source,
+            out=out,
+            features=chosen.features,
+            k=chosen.k,
+            seed=seed,
+            architecture=chosen.architecture,
+            n_tokens=chosen.n_tokens,
+            batch_size=chosen.batch_size,
+            learning_rate=chosen.learning_rate or None,
+            progress=self.progress,
+        )
+
+    def encode_step(self, index: int) -> Callable[[], None]:
+        def step() -> None:
+            out = self.study.out / f"features-{self.study.study.seed + index}"
+            self.features.append(self.encode_with(self.saes[index], self.source, out))
+
+        return step
+
+    def encode_with(self, encoder: Any, source: ActivationSource, out: Path) -> FeatureStore:
+        return encode(encoder, source, out=out, progress=self.progress)
+
+    def measure_fidelity(self) -> None:
+        from .sae import Fidelity, fidelity
+
+        folder, sae, seed = self.study.out / "fidelity", self.saes[0], self.study.study.seed
+        inputs = {
+            "sae": sae.digest,
+            "activations": self.source.digest,
+            "dataset": self.dataset.digest,
+        }
+        if begin_artefact(folder, "fidelity", inputs=inputs, settings={"seed": seed}):
+            self.fidelity = Fidelity(**json.loads((folder / FIDELITY_FILE).read_text("utf-8")))
+            return
+        self.fidelity = fidelity(
+            sae,
+            self.source,
+            adapter=self.adapter,
+            dataset=self.dataset,
+            seed=seed,
+            out=folder / FIDELITY_FILE,
+        )
+        finish_artefact(folder)
+
+    def baseline_step(self, name: str) -> Callable[[], None]:
+        def step() -> None:
+            if name in PROJECTIONS:
+                self.baselines[name] = self.project(name)
+            elif name == SHUFFLED:
+                self.baselines[name] = self.encode_shuffled()
+            else:
+                self.baselines |= split_families(self.encode_cheap())
+
+        return step
+
+    def project(self, name: str) -> FeatureStore:
+        folder = self.study.out / "baselines" / name
+        projection = self.fit_projection(name, folder / "projection")
+        return self.encode_with(projection, self.source, folder / "features")
+
+    def fit_projection(self, name: str, folder: Path) -> LinearProjection:
+        from . import projections
+
+        if is_finished(folder):
+            found = projections.load_projection(folder)
+            if found.parent["source"] == self.source.digest:
+                return found
+        fitted: LinearProjection
+        if name == "channels":
+            fitted = projections.ChannelProjection.fit(self.source)
+        elif name == "pca":
+            fitted = projections.PcaProjection.fit(self.source)
+        elif name == "ica":
+            fitted = projections.IcaProjection.fit(self.source, seed=self.study.study.seed)
+        else:
+            fitted = projections.ProbeProjection.fit(self.source, self.known)
+        fitted.save(folder)
+        return fitted
+
+    def encode_shuffled(self) -> FeatureStore:
+        seed, folder = self.study.study.seed, self.study.out / "baselines" / SHUFFLED
+        adapter = self.adapter.shuffle_weights(seed)
+        source = self.extract_from(adapter, folder / "activations")
+        return self.encode_with(
+            self.train_on(source, folder / "sae", seed), source, folder / "features"
+        )
+
+    def encode_cheap(self) -> FeatureStore:
+        return encode_nuisances(
+            self.adapter,
+            self.dataset,
+            out=self.study.out / "baselines" / "nuisances",
+            fractions=self.study.splits,
+            progress=self.progress,
+        )
+
+    def encode_decoys(self) -> None:
+        decoys = self.adapter.decoy(self.dataset, self.study.study.seed)
+        source = stream(self.adapter, decoys, self.layer, fractions=self.study.splits)
+        self.decoys = self.encode_with(self.saes[0], source, self.study.out / "decoys")
+
+    def enrich_features(self) -> None:
+        from .enrichment import enrich
+
+        self.enrichment = enrich(
+            self.features[0],
+            self.known,
+            out=self.study.out / "enrichment",
+            baselines=self.baselines,
+            seed=self.study.study.seed,
+            progress=self.progress,
+            **vars(self.study.enrich),
+        )
+
+    def surface_candidates(self) -> None:
+        from .candidates import surface
+
+        self.candidates = surface(
+            self.features[0],
+            self.enrichment,
+            known=self.known,
+            adapter=self.adapter,
+            dataset=self.dataset,
+            seeds=self.features[1:],
+            control=self.baselines.get(SHUFFLED),
+            decoys=self.decoys,
+            q_missing=self.study.surface.q_missing,
+            q_control=self.study.surface.q_control,
+            out=self.study.out / "candidates",
+            seed=self.study.study.seed,
+            progress=self.progress,
+        )
+
+    def write_page(self) -> None:
+        from .report import write_report
+
+        chosen = self.study.report
+        self.report = write_report(
+            self.study.out / REPORT_FILE,
+            result=self.enrichment,
+            candidates=self.candidates,
+            features=self.features[0],
+            known=self.known,
+            adapter=self.adapter,
+            dataset=self.dataset,
+            fidelity=self.fidelity,
+            title=chosen.title,
+            n_top=chosen.n_features,
+        )
