@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..adapter import Adapter, Dataset, Replacement, TokenLoss
-from ..errors import InputError, SciInterpError
-from ..manifest import write_atomically
-from ..schema import RECORD, Split
-from ..source import ActivationSource
+from sci_interp.adapter import Adapter, Dataset, Replacement, TokenLoss
+from sci_interp.errors import InputError, SciInterpError
+from sci_interp.manifest import write_atomically
+from sci_interp.schema import RECORD, Split
+from sci_interp.source import ActivationSource
+
 from .model import SparseAutoencoder
 from .statistics import token_ranges
 
@@ -97,10 +98,12 @@ def fidelity(
     Raises
     ------
     InputError
-        If the splits hold no token, or only one of adapter and dataset is given.
+        If the splits hold no token or only equal ones, or only one of adapter and dataset is given.
     """
     if (adapter is None) != (dataset is None):
-        raise InputError("the loss needs both an adapter and a dataset", todo="Give both or neither")
+        raise InputError(
+            "the loss needs both an adapter and a dataset", todo="Give both or neither"
+        )
     start, stop = source.axis.token_range(list(splits))
     if start == stop:
         raise InputError(f"the splits {', '.join(splits)} hold no token")
@@ -133,8 +136,10 @@ def _of_tokens(
         fired += np.bincount(codes.feature, minlength=sae.n_features)
         seen += stop - start
     variance = squares - float(total @ total) / seen
+    if variance <= 1e-12 * squares:
+        raise InputError("all tokens have the same activations, so that no variance is explained")
     return Fidelity(
-        fvu=error / variance if variance > 0 else float(error > 0),
+        fvu=error / variance,
         l0=float(fired.sum() / seen),
         dead_fraction=float((fired == 0).mean()),
         n_tokens=seen,

@@ -12,14 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ..errors import InputError, StoreError, UnknownNameError
-from ..manifest import (
+from sci_interp.errors import InputError, StoreError, UnknownNameError
+from sci_interp.manifest import (
     begin_artefact,
     digest_file,
     finish_artefact,
     read_manifest,
     write_atomically,
 )
+
 from .model import SparseAutoencoder
 from .normalisation import NORMALISATIONS, Normalisation
 from .sparsity import sparsity_of
@@ -89,7 +90,9 @@ def load_sae(path: Path | str) -> SparseAutoencoder:
         if not file.is_file():
             raise StoreError(f"{folder} has no {name}", todo=_RETRAIN)
         if digest_file(file) != manifest.files.get(name):
-            raise StoreError(f"{file} is damaged: its checksum is not the manifest's", todo=_RETRAIN)
+            raise StoreError(
+                f"{file} is damaged: its checksum is not the manifest's", todo=_RETRAIN
+            )
     config = _read_config(folder / CONFIG_FILE)
     return _build(config, read_tensors(folder / TENSORS_FILE), folder)
 
@@ -128,7 +131,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     wanted = {"architecture": str, "k": int, "n_features": int, "width": int, "normalisation": str}
     for name, kind in wanted.items():
         if not isinstance(config.get(name), kind):
-            raise StoreError(f"{path} holds no usable {name!r}: {config.get(name)!r}", todo=_RETRAIN)
+            raise StoreError(
+                f"{path} holds no usable {name!r}: {config.get(name)!r}", todo=_RETRAIN
+            )
     if config["normalisation"] not in NORMALISATIONS:
         raise StoreError(
             f"{path} names the normalisation {config['normalisation']!r}",

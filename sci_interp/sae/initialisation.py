@@ -60,4 +60,5 @@ def _gain(rows: torch.Tensor, weights: Weights, settings: TrainingSettings) -> t
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    unit: torch.Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return unit

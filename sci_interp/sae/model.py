@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..codes import Codes, feature_dtype
-from ..errors import InputError, NotFiniteError
-from ..manifest import digest_json
+from sci_interp.codes import Codes, feature_dtype
+from sci_interp.errors import InputError, NotFiniteError
+from sci_interp.manifest import digest_json
+
 from .gradients import values_of
 from .normalisation import Normalisation
 from .pattern import Pattern
@@ -138,7 +139,9 @@ class SparseAutoencoder:
         """
         pattern = Pattern.of(codes.indptr, codes.feature.astype(np.int64), self.n_features)
         value = torch.from_numpy(np.ascontiguousarray(codes.value, np.float32))
-        decoded: NDArray[np.float32] = self.normalisation.invert(self._decode(pattern, value)).numpy()
+        decoded: NDArray[np.float32] = self.normalisation.invert(
+            self._decode(pattern, value)
+        ).numpy()
         return decoded
 
     def reconstruct(self, values: Values) -> Values:
@@ -186,10 +189,7 @@ class SparseAutoencoder:
         candidates = self.sparsity.admit(self._pre(rows), self._pre.error(rows))
         value = values_of(rows, self.weights, candidates)
         kept = self.sparsity.keep(candidates, value)
-        before = torch.zeros(len(kept) + 1, dtype=torch.int64)
-        torch.cumsum(kept, 0, out=before[1:])
-        pattern = Pattern(before[candidates.indptr], candidates.feature[kept], self.n_features)
-        return pattern, value[kept]
+        return candidates.subset(kept), value[kept]
 
     def _decode(self, pattern: Pattern, value: torch.Tensor) -> torch.Tensor:
         return pattern.combine(value, self.weights.decoder) + self.weights.decoder_bias
@@ -199,7 +199,8 @@ class SparseAutoencoder:
         return Codes(np.zeros(1, np.int64), empty, np.zeros(0, np.float32))
 
     def _as_codes(self, pattern: Pattern, value: torch.Tensor) -> Codes:
-        feature = pattern.feature.numpy().astype(feature_dtype(self.n_features))
+        kind = feature_dtype(self.n_features)
+        feature: NDArray[np.unsignedinteger] = pattern.feature.numpy().astype(kind)
         return Codes(pattern.indptr.numpy(), feature, value.numpy())
 
 

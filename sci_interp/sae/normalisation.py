@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 
-from ..errors import InputError
+from sci_interp.errors import InputError
 
 __all__ = ["NORMALISATIONS", "Normalisation", "NormalisationKind"]
 

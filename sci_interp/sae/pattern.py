@@ -36,9 +36,7 @@ class Pattern:
     n_features: int
 
     @classmethod
-    def of(
-        cls, indptr: NDArray[np.int64], feature: NDArray[np.int64], n_features: int
-    ) -> Pattern:
+    def of(cls, indptr: NDArray[np.int64], feature: NDArray[np.int64], n_features: int) -> Pattern:
         """Wrap numpy arrays without a copy."""
         return cls(torch.from_numpy(indptr), torch.from_numpy(feature), n_features)
 
@@ -51,6 +49,12 @@ class Pattern:
     def row(self) -> torch.Tensor:
         """Row of every entry ``(n_entries,)``."""
         return torch.repeat_interleave(torch.arange(self.n_rows), self.indptr.diff())
+
+    def subset(self, kept: torch.Tensor) -> Pattern:
+        """Return the pattern of the marked entries ``(n_entries,)`` alone."""
+        before = torch.zeros(len(kept) + 1, dtype=torch.int64)
+        torch.cumsum(kept, 0, out=before[1:])
+        return Pattern(before[self.indptr], self.feature[kept], self.n_features)
 
     def products(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """Return ``left[row] . right[feature]`` of every entry.
@@ -69,7 +73,8 @@ class Pattern:
                 (self.n_rows, self.n_features),
                 check_invariants=False,
             )
-            return torch.sparse.sampled_addmm(shape, left, right.t(), beta=0.0).values()
+            product: torch.Tensor = torch.sparse.sampled_addmm(shape, left, right.t(), beta=0.0)
+            return product.values()
 
     def combine(self, value: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """Return the sum of ``value * table[feature]`` over the entries of every row."""

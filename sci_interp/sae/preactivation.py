@@ -48,7 +48,8 @@ class PreActivation:
         if len(self._out) < len(rows):
             self._out = torch.empty(len(rows), self.weights.n_features, dtype=self.dtype)
         out = self._out[: len(rows)]
-        return torch.addmm(self._bias, rows.to(self.dtype), self._encoder.t(), out=out)
+        pre: torch.Tensor = torch.addmm(self._bias, rows.to(self.dtype), self._encoder.t(), out=out)
+        return pre
 
     def error(self, rows: torch.Tensor) -> torch.Tensor:
         """Bound the distance ``(n_tokens,)`` between computed and exact pre-activations.
@@ -64,4 +65,5 @@ class PreActivation:
         """
         relative = 4.1 * _ROUNDING[self.dtype] + 2.0 * self.weights.width * _ROUNDING[torch.float32]
         reach = rows.norm(dim=1) * self.weights.encoder.norm(dim=1).max()
-        return relative * (reach + self.weights.encoder_bias.abs().max())
+        bound: torch.Tensor = relative * (reach + self.weights.encoder_bias.abs().max())
+        return bound

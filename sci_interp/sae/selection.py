@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -100,9 +101,7 @@ def highest_of_all(
     return before[indptr], feature[kept], lowest
 
 
-def above(
-    pre: torch.Tensor, floor: torch.Tensor
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def above(pre: torch.Tensor, floor: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Select everything at or above a floor of each row, which may be negative.
 
     Parameters
@@ -165,7 +164,7 @@ def _over_rows(kernel: Callable[..., None], n_rows: int, *arguments: Any) -> Non
     edges = np.linspace(0, n_rows, n_threads + 1).astype(np.int64)
     jobs = [
         _pool(n_threads).submit(kernel, *arguments, start, stop)
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in pairwise(edges.tolist())
     ]
     for job in jobs:
         job.result()
@@ -284,9 +283,7 @@ def _count_ordered(keys: Any, floor: Any, count: Any, start: int, stop: int) -> 
 
 
 @_compiled
-def _fill_ordered(
-    keys: Any, floor: Any, indptr: Any, feature: Any, start: int, stop: int
-) -> None:
+def _fill_ordered(keys: Any, floor: Any, indptr: Any, feature: Any, start: int, stop: int) -> None:
     for row in range(start, stop):
         at = indptr[row]
         for j in range(keys.shape[1]):

@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from ..errors import InputError, UnknownNameError
-from ..schema import SPLITS, Split
+from sci_interp.errors import InputError, UnknownNameError
+from sci_interp.schema import SPLITS, Split
+
 from .normalisation import NORMALISATIONS, NormalisationKind
 from .preactivation import fast_dtype
 from .sparsity import ARCHITECTURES
@@ -95,7 +96,7 @@ class TrainingSettings:
 
 def default_learning_rate(features: int) -> float:
     """Return a rate that falls with the square root of the number of features."""
-    return 2e-3 / math.sqrt(features / 2048)
+    return 4e-3 / math.sqrt(features / 2048)
 
 
 def resolve_settings(
@@ -141,7 +142,9 @@ def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:
     for name, least in lowest.items():
         value = given[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name}={value!r} is not usable", allowed=f"a whole number >= {least}")
+            raise InputError(
+                f"{name}={value!r} is not usable", allowed=f"a whole number >= {least}"
+            )
     if given["k"] > given["features"]:
         raise InputError(
             f"k={given['k']} is more than the {given['features']} features",

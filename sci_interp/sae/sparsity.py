@@ -6,13 +6,14 @@ A new architecture is one file with a subclass of :class:`Sparsity`, named in ``
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import ClassVar
 
 import torch
 
-from ..errors import StoreError, UnknownNameError
+from sci_interp.errors import StoreError, UnknownNameError
+
 from .gradients import Pass, reconstruction_pass
 from .pattern import Pattern
 from .weights import Weights
@@ -43,7 +44,7 @@ class Sparsity(ABC):
 
     @abstractmethod
     def select(self, pre: torch.Tensor) -> Pattern:
-        """Choose the active entries of a training batch; thresholds for use may learn from it.
+        """Choose the active entries of a training batch.
 
         Parameters
         ----------
@@ -73,6 +74,14 @@ class Sparsity(ABC):
     def learn(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> Pass:
         """Return loss and gradients of a training batch."""
         return reconstruction_pass(rows, weights, pattern)
+
+    def calibrate(  # noqa: B027 - most architectures have nothing to learn here
+        self, batches: Iterator[torch.Tensor]
+    ) -> None:
+        """Learn what use needs and training does not, from pre-activations of training batches.
+
+        Called once, with the final weights; the batches are computed as they are asked for.
+        """
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return what else is to be saved, by name."""

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..schema import Split
-from ..source import ActivationSource
+from sci_interp.schema import Split
+from sci_interp.source import ActivationSource
+
 from .model import SparseAutoencoder
 
 __all__ = ["token_ranges", "with_statistics"]

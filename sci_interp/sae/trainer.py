@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
-from ..errors import NotFiniteError
+from sci_interp.errors import NotFiniteError
+
 from .dead import add_auxiliary
 from .preactivation import PreActivation
 from .settings import TrainingSettings
@@ -83,6 +84,11 @@ class Trainer:
             self._record(float(done.loss), len(pattern.feature) / len(rows))
         self.step += 1
 
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[torch.Tensor]) -> None:
+        """Let the architecture learn its thresholds from normalised batches."""
+        self.sparsity.calibrate(self._pre(rows) for rows in batches)
+
     def describe(self) -> str:
         """Return the last point of the curve in words."""
         if not self.curve:
@@ -92,7 +98,7 @@ class Trainer:
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return everything that later steps depend on."""
-        found = {name: tensor for name, tensor in self.weights.named()}
+        found = dict(self.weights.named())
         for name, tensor in self.weights.named():
             moments = self._optimiser.state.get(tensor, {})
             found |= {f"adam.{name}.{key}": moments[key] for key in sorted(moments)}

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
-from ..batches import ShuffledBatches
-from ..errors import NotFiniteError, StoreError
-from ..manifest import begin_artefact, finish_artefact, write_atomically
-from ..progress import track
-from ..schema import Split
-from ..source import ActivationSource
+from sci_interp.batches import ShuffledBatches
+from sci_interp.errors import InputError, NotFiniteError, StoreError
+from sci_interp.manifest import begin_artefact, finish_artefact, write_atomically
+from sci_interp.progress import track
+from sci_interp.schema import Split
+from sci_interp.source import ActivationSource
+
 from .files import KIND, load_sae, read_tensors, write_sae
 from .initialisation import initial_weights
 from .model import SparseAutoencoder
@@ -31,6 +32,8 @@ __all__ = ["train"]
 CHECKPOINT_FILE = "checkpoint.tmp"
 #: Tokens that normalisation and initial directions are taken from, at least.
 SAMPLE_TOKENS = 32_768
+#: Batches that thresholds are taken from, at most.
+CALIBRATION_BATCHES = 16
 #: Tokens that scale and firing rate are taken from, at most.
 STATISTICS_TOKENS = 500_000
 
@@ -44,7 +47,7 @@ def train(
     seed: int = 0,
     architecture: str = "topk",
     n_tokens: int = 2_000_000,
-    batch_size: int = 4096,
+    batch_size: int = 2048,
     learning_rate: float | None = None,
     splits: Sequence[Split] = ("train", "discovery"),
     normalisation: NormalisationKind = "scale",
@@ -109,6 +112,8 @@ def train(
         blend=blend,
         precision=precision,
     )
+    if checkpoint_every < 1:
+        raise InputError(f"checkpoint_every={checkpoint_every} is not usable", allowed="1 or more")
     batches = ShuffledBatches(source, splits=settings.splits, batch_size=batch_size, seed=seed)
     parent = {
         "model": source.model["name"],
@@ -118,9 +123,8 @@ def train(
     }
     folder = Path(out)
     request = {**settings.as_json(), "model": parent["model"], "layer": parent["layer"]}
-    if begin_artefact(
-        folder, KIND, inputs={"activations": source.digest}, settings=request
-    ):
+    if begin_artefact(folder, KIND, inputs={"activations": source.digest}, settings=request):
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         return load_sae(folder)
     made = _run(batches, settings, folder, checkpoint_every=checkpoint_every, progress=progress)
     sae = _assemble(*made, parent=parent)
@@ -146,12 +150,12 @@ def _run(
         trainer.update(units.apply(torch.from_numpy(batches.batch(step))))
         if trainer.step % checkpoint_every == 0 or trainer.step == settings.n_steps:
             write_atomically(path, save_tensors(_checkpoint(trainer, units)))
+    n_batches = min(CALIBRATION_BATCHES, batches.steps_per_epoch)
+    trainer.calibrate(units.apply(torch.from_numpy(batches.batch(i))) for i in range(n_batches))
     return trainer, units
 
 
-def _start(
-    batches: ShuffledBatches, settings: TrainingSettings
-) -> tuple[Trainer, Normalisation]:
+def _start(batches: ShuffledBatches, settings: TrainingSettings) -> tuple[Trainer, Normalisation]:
     n_wanted = max(SAMPLE_TOKENS, settings.features)
     n_batches = min(batches.steps_per_epoch, -(-n_wanted // settings.batch_size))
     sample = torch.from_numpy(np.concatenate([batches.batch(step) for step in range(n_batches)]))
