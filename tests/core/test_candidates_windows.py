@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,7 +48,7 @@ def test_stretches_hold_whole_records_once(n_tokens: int, seed: int) -> None:
     axis = random_codes(seed).axis
     parts = list(stretches.stretches(axis, 0, axis.n_records, n_tokens=n_tokens))
     assert parts[0].start == 0 and parts[-1].stop == axis.n_tokens
-    assert all(a.stop == b.start for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.stop == b.start for a, b in itertools.pairwise(parts))
     assert all(p.n_tokens <= n_tokens or p.last - p.first == 1 for p in parts)
     record = np.concatenate([p.record for p in parts])
     weight = np.concatenate([p.weight for p in parts])
