@@ -183,6 +183,8 @@ def _link_source(
     links = link_pairs(study) if tested else untested_links()
     n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
     table = build_table(study, links, n_bootstrap=n_bootstrap)
+    if not tested:
+        table["class"] = "not tested"
     return _Outcome(table, summarise(name, study, links if tested else None), selection, links)
 
 

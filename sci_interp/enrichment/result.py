@@ -22,7 +22,7 @@ from sci_interp.manifest import (
 )
 from sci_interp.tables import read_table, write_table
 
-from .table import LINKED, format_table
+from .table import LINKED, STRONG_F1, format_table
 
 __all__ = ["EnrichmentResult", "load_enrichment", "write_enrichment"]
 
@@ -61,8 +61,19 @@ class EnrichmentResult:
 
     @property
     def links(self) -> pd.DataFrame:
-        """The linked rows of the table: site, record or positional."""
-        return self.table[self.table["class"].isin(LINKED)].reset_index(drop=True)
+        """The linked rows of the table: site, record or positional.
+
+        Under InterPLM's rule, the rows with hybrid F1 above 0.5 on both halves.
+        """
+        linked = self.table["class"].isin(LINKED)
+        if self._is_interplm:
+            both = self.table[["hybrid_f1", "discovery_hybrid_f1"]]
+            linked = (both > STRONG_F1).all(axis=1)
+        return self.table[linked].reset_index(drop=True)
+
+    @property
+    def _is_interplm(self) -> bool:
+        return self.settings.get("protocol") == "interplm"
 
     @property
     def replication_rate(self) -> float:
@@ -88,11 +99,11 @@ class EnrichmentResult:
             + ("" if np.isnan(rate) else f" Replicated on the vault: {rate:.0%}."),
             self.summary.to_string(index=False, float_format="{:.3g}".format),
         ]
-        if self.settings.get("protocol") == "interplm":
-            lines.insert(
-                0,
-                "The published variant, for comparison: without a null, an error rate or an "
-                "interval. It is optimistic.",
+        if self._is_interplm:
+            lines[1] = (
+                f"Links: {len(self.links)} with hybrid F1 > {STRONG_F1} on both halves. This is "
+                "the published variant, for comparison: it has no null, no error rate and no "
+                "interval, and is optimistic."
             )
         return "\n\n".join(lines)
 

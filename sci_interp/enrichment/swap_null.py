@@ -2,8 +2,11 @@
 
 It keeps the profile along the record and destroys which record a track belongs to, so rejecting
 it says that a link is more than a shared position. All families with known tokens take part. The
-records of two families are paired cyclically; a run keeps its relative place, and a length that is
-scaled and at least one token. A family's own track is mapped onto itself exactly.
+records of two families are paired cyclically. A run keeps its relative place between the ends of
+the record. A run that is short beside its record keeps its length too, a run of the whole record
+covers the whole record: were lengths scaled, a label of fixed length at the start of every record
+would fit its own record better than the tracks of others, by its position alone. A family's own
+track is mapped onto itself exactly.
 """
 
 from __future__ import annotations
@@ -23,14 +26,19 @@ Ints = NDArray[np.int64]
 
 @compiled
 def map_run(start: int, stop: int, n_from: int, n_to: int) -> tuple[int, int]:
-    """Map a run of a record with ``n_from`` tokens onto one with ``n_to``, both from 0."""
+    """Map a run of a record with ``n_from`` tokens onto one with ``n_to``, both from 0.
+
+    The length changes by ``(n_to - n_from) * share**2``, where share is the run's share of its
+    record, and stays in ``1 .. n_to``.
+    """
     length = stop - start
     if length == n_from:
         return 0, n_to
-    scaled = max(1, (2 * length * n_to + n_from) // (2 * n_from))
+    change = np.rint((n_to - n_from) * (length / n_from) ** 2)
+    mapped = min(max(length + int(change), 1), n_to)
     room = n_from - length
-    begin = (2 * start * (n_to - scaled) + room) // (2 * room)
-    return begin, begin + scaled
+    begin = (2 * start * (n_to - mapped) + room) // (2 * room)
+    return begin, begin + mapped
 
 
 @compiled

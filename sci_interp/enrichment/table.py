@@ -25,7 +25,8 @@ instances are hit at one token at least.
 ``p``                         the larger of the two
 ``q``                         2 x p adjusted within the direction: the smallest false discovery
                               rate of the united list that contains the pair
-``class``                     ``site``, ``record``, ``positional``, ``none``, ``not identifiable``
+``class``                     ``site``, ``record``, ``positional``, ``none``, ``not identifiable``;
+                              ``not tested`` under InterPLM's rule
 ``direction``                 which half chose and which tested
 ``discovery_hybrid_f1``       hybrid F1 on the half that chose the threshold
 ``vault_f1, vault_log_odds``  F1 and log odds ratio on the vault, for linked pairs

@@ -25,8 +25,10 @@ __all__ = ["Entries", "LabelTracks", "Runs", "Units", "read_entries", "read_labe
 
 Ints = NDArray[np.int64]
 
-#: Families of one exchange stratum; labels are exchanged only inside it.
-STRATUM_FAMILIES = 60
+#: Exchange strata that are wished for: records of a stratum should be alike in length.
+N_STRATA = 32
+#: Fewest and most families of a stratum.
+STRATUM_FAMILIES = (16, 60)
 
 
 class Units(NamedTuple):
@@ -281,14 +283,15 @@ def _read_units(axis: TokenAxis, split: Split, known_start: Ints, known_stop: In
     weight = axis.records[WEIGHT].to_numpy(np.float64)[first:last][kept]
     covariate = axis.records[STRATUM].to_numpy(np.float64)[first:last][kept]
     n_families = len(begin)
-    size = np.diff(bounds)
+    n_records = np.diff(bounds)
     if n_families:
-        weight = weight / np.repeat(np.add.reduceat(weight, begin), size)
-        mean = np.add.reduceat(covariate, begin) / size
+        weight = weight / np.repeat(np.add.reduceat(weight, begin), n_records)
+        mean = np.add.reduceat(covariate, begin) / n_records
     else:
         mean = covariate
     member = np.lexsort((np.arange(n_families), mean)).astype(np.int64)
-    n_strata = max(1, round(n_families / STRATUM_FAMILIES))
+    size = np.clip(n_families / N_STRATA, *STRATUM_FAMILIES)
+    n_strata = max(1, round(n_families / size))
     stratum = np.linspace(0, n_families, n_strata + 1).round().astype(np.int64)
     return Units(np.append(edge[kept], edge[-1]), weight, bounds, member, stratum)
 

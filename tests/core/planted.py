@@ -25,11 +25,12 @@ class World:
     level: np.ndarray  # (n_tokens, n_features) uint8
 
 
-def build_axis(rng, n_families, *, largest=4, length=(60, 140)):
+def build_axis(rng, n_families, *, largest=4, length=(60, 140), n_giant=0):
     rows = []
     for family in range(n_families):
         n_tokens = int(rng.integers(*length))
-        for member in range(int(rng.integers(1, largest + 1))):
+        n_members = 12 if family < n_giant else int(rng.integers(1, largest + 1))
+        for member in range(n_members):
             rows.append((f"f{family}r{member}", f"f{family}", n_tokens + int(rng.integers(0, 5))))
     table = pd.DataFrame(rows, columns=["record", "block", "n_tokens"])
     return TokenAxis.build(table, FRACTIONS)

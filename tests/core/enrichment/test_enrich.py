@@ -1,0 +1,258 @@
+"""The verb: artefacts, equality of repeated and differently bounded runs, refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import planted
+import pytest
+
+from sci_interp.enrichment import enrich, format_table, load_enrichment
+from sci_interp.enrichment.intervals import bootstrap_pairs
+from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
+from sci_interp.enrichment.measures import Confusion
+from sci_interp.enrichment.selection import select_thresholds, share_of_scale
+from sci_interp.enrichment.table import COLUMNS, build_table
+from sci_interp.errors import InputError, StoreError
+from sci_interp.schema import BIN_FLOORS
+
+FAST = {"n_permutations": 200, "max_permutations": 200, "n_bootstrap": 100, "progress": False}
+
+
+def small_world(seed, *, n_families=90, nuisance=()):
+    rng = np.random.default_rng(seed)
+    axis = planted.build_axis(rng, n_families, largest=3, length=(40, 80))
+    runs = planted.random_tracks(rng, axis, 3, share=0.6)
+    tracks = [planted.paint(axis, of_label) for of_label in runs]
+    features = [track & (rng.random(axis.n_tokens) < 0.7) for track in tracks]
+    features += [planted.paint(axis, of) for of in planted.random_tracks(rng, axis, 6)]
+    return planted.make_world(rng, axis, runs, features, nuisance=nuisance)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return small_world(0)
+
+
+@pytest.fixture(scope="module")
+def noise(world):
+    rng = np.random.default_rng(9)
+    features = [rng.random(world.axis.n_tokens) < 0.1 for _ in range(3)]
+    runs = [[(0, 1)]]
+    return planted.make_world(rng, world.axis, runs, features).features
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_result_is_written_loaded_and_repeated_to_the_byte(tmp_path, world, noise):
+    made = enrich(world.features, world.known, out=tmp_path / "a", baselines={"=x": noise}, **FAST)
+    again = enrich(world.features, world.known, out=tmp_path / "b", baselines={"=x": noise}, **FAST)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    assert made.digest == again.digest
+    loaded = load_enrichment(tmp_path / "a")
+    pd.testing.assert_frame_equal(loaded.table, made.table)
+    pd.testing.assert_frame_equal(loaded.summary, made.summary)
+    pd.testing.assert_frame_equal(loaded.baselines["=x"], made.baselines["=x"])
+    assert loaded.settings == made.settings
+    assert loaded.not_identifiable == made.not_identifiable
+    assert tuple(loaded.table.columns) == COLUMNS
+    assert (loaded.links["class"] != "none").all()
+    assert "'=x" in (tmp_path / "a" / "summary.csv").read_text()
+    finished = enrich(
+        world.features, world.known, out=tmp_path / "a", baselines={"=x": noise}, **FAST
+    )
+    pd.testing.assert_frame_equal(finished.table, made.table)
+
+
+def test_interrupted_work_is_done_again(tmp_path, world, monkeypatch):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    enrich(world.features, world.known, out=whole, **FAST)
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sci_interp.enrichment.result.finish_artefact", fail)
+        with pytest.raises(KeyboardInterrupt):
+            enrich(world.features, world.known, out=torn, **FAST)
+    with pytest.raises(StoreError, match="unfinished"):
+        load_enrichment(torn)
+    enrich(world.features, world.known, out=torn, **FAST)
+    assert digests(whole) == digests(torn)
+
+
+def test_threads_and_memory_bounds_change_nothing(world, monkeypatch):
+    one = enrich(world.features, world.known, n_threads=1, **FAST)
+    many = enrich(world.features, world.known, n_threads=3, **FAST)
+    pd.testing.assert_frame_equal(one.table, many.table)
+    for name, value in (
+        ("selection.COUNT_BYTES", 1), ("linking.MAX_ENTRIES", 1), ("inputs.SLICE_TOKENS", 50),
+        ("intervals.MAX_NUMBERS", 1),
+    ):  # fmt: skip
+        monkeypatch.setattr(f"sci_interp.enrichment.{name}", value)
+    bounded = select_thresholds(world.features, world.known, count_bytes=1)
+    free = select_thresholds(world.features, world.known)
+    for number in (0, 1):
+        np.testing.assert_array_equal(bounded.bin[number], free.bin[number])
+    settings = LinkSettings(n_permutations=200, max_permutations=200, max_entries=1)
+    study = Study(world.features, world.known, bounded, settings)
+    table = build_table(study, link_pairs(study), n_bootstrap=100)
+    shared = [name for name in COLUMNS if name in table]
+    pd.testing.assert_frame_equal(table[shared], one.table[shared])
+
+
+def test_thresholds_maximise_hybrid_f1_and_prefer_the_higher(world):
+    selection = select_thresholds(world.features, world.known)
+    chosen = selection.confusion(0, "discovery", slice(None), 0).hybrid_f1
+    first, last = world.axis.record_starts[[*world.axis.record_range(["discovery"])]]
+    label = world.label_track[0, first:last]
+    for feature in range(world.features.n_features):
+        scores = []
+        for floor in BIN_FLOORS:
+            active = world.level[first:last, feature] >= floor
+            both = (label & active).sum()
+            runs = [
+                active[start - first : stop - first].any()
+                for of, start, stop in zip(
+                    world.known.everything.label, world.known.everything.start,
+                    world.known.everything.stop, strict=True,
+                )
+                if of == 0 and first <= start < last
+            ]  # fmt: skip
+            precision, recall = both / max(active.sum(), 1), np.mean(runs)
+            scores.append(2 * precision * recall / max(precision + recall, 1e-300))
+        assert chosen[feature] == pytest.approx(max(scores))
+        best = np.flatnonzero(np.isclose(scores, max(scores), rtol=0, atol=1e-12)).max()
+        assert selection.bin[0][0, feature] == best
+    assert share_of_scale(BIN_FLOORS, np.array([0, len(BIN_FLOORS) - 1])).tolist() == [0, 1]
+
+
+def test_interval_equals_resampling_by_hand(world):
+    selection = select_thresholds(world.features, world.known)
+    study = Study(world.features, world.known, selection, LinkSettings())
+    pairs = pd.DataFrame({"feature": [0], "label": [0], "bin": [int(selection.bin[0][0, 0])]})
+    found = bootstrap_pairs(study, pairs, "test", n_bootstrap=50).iloc[0]
+    floor = BIN_FLOORS[pairs["bin"][0]]
+    begin, end = world.axis.record_range(["test"])
+    blocks = world.axis.block_starts
+    edges = blocks[(blocks >= begin) & (blocks <= end)]
+    counts = []
+    for first, last in itertools.pairwise(edges):
+        span = slice(*world.axis.record_starts[[first, last]])
+        active, label = world.level[span, 0] >= floor, world.label_track[0, span]
+        counts.append([(active & label).sum(), active.sum(), label.sum(), len(label)])
+    random = np.random.default_rng([0, 2, 0])
+    scores = []
+    for _ in range(50):
+        drawn = random.integers(0, len(counts), len(counts))
+        sums = np.array(counts, float)[drawn].sum(0)
+        scores.append(Confusion(*sums, hit=np.array(0.0), instances=np.array(0.0)).f1)
+    low, high = np.quantile(np.array(scores), [0.025, 0.975])
+    assert found["f1_low"] == pytest.approx(low, abs=1e-12)
+    assert found["f1_high"] == pytest.approx(high, abs=1e-12)
+
+
+def test_baselines_share_the_protocol(world, noise):
+    made = enrich(world.features, world.known, baselines={"noise": noise}, **FAST)
+    assert list(made.summary["source"]) == ["features", "noise"]
+    best = made.baselines["noise"].query("best").set_index("label")["hybrid_f1"]
+    rows = made.table[made.table["direction"] == "discovery to test"]
+    assert (rows["best_baseline"] == "noise").all()
+    np.testing.assert_allclose(rows["best_baseline_hybrid_f1"], best[rows["label"]])
+
+
+def test_nuisance_labels_are_measured_and_left_out_of_the_summary():
+    made = small_world(1, nuisance=(0,))
+    result = enrich(made.features, made.known, **FAST)
+    row = result.table.query("label == 'L0' and best").iloc[0]
+    assert row["nuisance"]
+    assert row["hybrid_f1"] > 0.8
+    assert result.summary.iloc[0]["n_labels"] == 2
+    assert result.summary.iloc[0]["n_labels_f1"] == 2
+    assert result.summary.iloc[0]["n_nuisance_f1"] == 1
+
+
+def test_too_few_families_are_not_identifiable():
+    made = small_world(2, n_families=12)
+    result = enrich(made.features, made.known, **FAST)
+    assert set(result.table["class"]) <= {"not identifiable", "none"}
+    assert (result.table["class"] == "not identifiable").any()
+    assert result.table.loc[result.table["class"] == "not identifiable", "q"].isna().all()
+    assert sum(result.not_identifiable["features"].values()) > 0
+
+
+def test_interplm_protocol_tests_nothing_and_says_so(world, capsys):
+    result = enrich(world.features, world.known, protocol="interplm", **FAST)
+    assert result.table["p"].isna().all()
+    assert set(result.table["class"]) == {"not tested"}
+    assert set(result.table["threshold"].round(2)) <= {0.0, 0.15, 0.51, 0.61, 0.81}
+    assert (result.links["hybrid_f1"] > 0.5).all()
+    assert len(result.links) >= 3
+    result.print(n_rows=1)
+    shown = capsys.readouterr().out
+    assert "optimistic" in shown
+    assert "more" in shown
+    assert format_table(result.table.iloc[:0]) == "no pair to report"
+
+
+def test_dependence_by_is_stricter(world):
+    q = {
+        name: enrich(world.features, world.known, dependence=name, **FAST).table["q"].max()
+        for name in ("bh", "by")
+    }
+    assert q["by"] >= q["bh"]
+
+
+def test_other_records_are_refused(world):
+    other = small_world(3)
+    with pytest.raises(StoreError, match="different records"):
+        enrich(world.features, other.known, **FAST)
+    with pytest.raises(StoreError, match="'b'"):
+        enrich(world.features, world.known, baselines={"b": other.features}, **FAST)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"q": 0.0}, "q is 0.0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"n_permutations": 0}, "n_permutations"),
+        ({"max_permutations": 0}, "max_permutations"),
+        ({"n_bootstrap": -1}, "n_bootstrap"),
+        ({"dependence": "bonferroni"}, "'bh' or 'by'"),
+        ({"protocol": "fisher"}, "two-stage"),
+    ],
+)
+def test_settings_out_of_range_are_refused(world, settings, text):
+    with pytest.raises(InputError, match=text):
+        enrich(world.features, world.known, **(FAST | settings))
+
+
+def test_reserved_baseline_and_missing_half_are_refused(world):
+    with pytest.raises(InputError, match="cannot be called"):
+        enrich(world.features, world.known, baselines={"features": world.features}, **FAST)
+    lone = planted.make_world(
+        np.random.default_rng(0), planted.build_axis(np.random.default_rng(0), 1), [[(0, 3)]],
+        [np.ones(planted.build_axis(np.random.default_rng(0), 1).n_tokens, bool)],
+    )  # fmt: skip
+    with pytest.raises(InputError, match="no block fell into"):
+        enrich(lone.features, lone.known, **FAST)
+
+
+def test_other_settings_in_the_same_folder_and_damage_are_refused(tmp_path, world):
+    out = tmp_path / "result"
+    enrich(world.features, world.known, out=out, **FAST)
+    with pytest.raises(StoreError, match="other work"):
+        enrich(world.features, world.known, out=out, **(FAST | {"seed": 1}))
+    sources = json.loads((out / "sources.json").read_text())
+    (out / "sources.json").write_text(json.dumps(sources | {"baselines": ["x"]}))
+    with pytest.raises(StoreError, match="damaged"):
+        load_enrichment(out)
+    with pytest.raises(StoreError, match="not an artefact"):
+        load_enrichment(tmp_path)
