@@ -59,7 +59,7 @@ def read_corpus(path: Path, cache: Path, held_out: float = 0.005) -> tuple[Corpu
         temporary = cache.with_suffix(".tmp.npz")
         np.savez(temporary, letters=np.concatenate(parts), lengths=lengths, sides=sides)
         temporary.rename(cache)
-    with np.load(cache) as data:
+    with np.load(cache, allow_pickle=False) as data:
         letters, lengths, sides = data["letters"], data["lengths"], data["sides"].astype(bool)
     stops = np.cumsum(lengths)
     starts = stops - lengths

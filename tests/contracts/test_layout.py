@@ -1,0 +1,97 @@
+"""The shape of the tree: folders that are no packages, files and functions of readable size."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGES = ("sci_interp", "adapters")
+MAX_LINES = 400
+#: Lines of a function besides its docstring.
+MAX_FUNCTION_LINES = 60
+
+
+def sources(repository: Path, *folders: str) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted((repository / folder).rglob("*.py"))
+
+
+def lines_of(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+@pytest.mark.parametrize("folder", ["adapters", "benchmarks", "tests"])
+def test_folders_of_packages_are_no_packages(repository: Path, folder: str) -> None:
+    inside = [
+        path
+        for path in (repository / folder).glob("**/__init__.py")
+        if "sci_interp" not in path.parent.name
+    ]
+    assert inside == []
+
+
+def test_files_and_functions_fit(repository: Path) -> None:
+    long = []
+    for path in sources(repository, *PACKAGES, "benchmarks"):
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > MAX_LINES:
+            long.append(f"{path.name}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                n_lines = lines_of(node) - lines_of(node.body[0]) * bool(ast.get_docstring(node))
+                if n_lines > MAX_FUNCTION_LINES:
+                    long.append(f"{path.name}:{node.lineno} {node.name}: {n_lines} lines")
+    assert long == []
+
+
+UNSAFE = (
+    (r"^\s*(import|from)\s+(pickle|marshal|shelve|dill|cloudpickle|joblib)\b", "unpickles"),
+    (r"\btorch\.load\((?![^)]*weights_only=True)", "unpickles"),
+    (r"\bnp\.load\((?![^)]*allow_pickle=False)", "may unpickle"),
+    (r"weights_only\s*=\s*False|allow_pickle\s*=\s*True", "unpickles"),
+    (r"\byaml\.(load|unsafe_load|full_load)\(", "makes objects from text"),
+    (r"(?<![\w.])(eval|exec)\(", "runs data"),
+    (r"\.extractall\(", "writes where an archive says"),
+    (r"trust_remote_code\s*=\s*True", "runs downloaded code"),
+    (r"\bshell\s*=\s*True|os\.system\(", "gives data to a shell"),
+    (r"\bxml\.etree|\bxml\.dom|\bxml\.sax", "expands entities"),
+)
+
+
+@pytest.mark.parametrize(("pattern", "why"), UNSAFE)
+def test_no_code_comes_from_data(repository: Path, pattern: str, why: str) -> None:
+    found = [
+        f"{path.relative_to(repository)}:{number}: {line.strip()} ({why})"
+        for path in sources(repository, *PACKAGES, "benchmarks")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(pattern, line)
+    ]
+    assert found == []
+
+
+def test_every_stage_module_begins_with_its_arrow(repository: Path) -> None:
+    stages = {
+        "extract": "activations.py",
+        "train": "sae/training.py",
+        "encode": "features.py",
+        "annotate": "annotations.py",
+        "enrich": "enrichment/__init__.py",
+        "surface": "candidates/__init__.py",
+        "run": "pipeline.py",
+        "show": "inspection.py",
+    }
+    for verb, name in stages.items():
+        text = (repository / "sci_interp" / name).read_text(encoding="utf-8")
+        first = ast.get_docstring(ast.parse(text)) or ""
+        assert re.match(rf"{verb}: .* -> ", first), f"{name}: {first.splitlines()[0]}"
+
+
+def test_no_module_has_the_name_of_a_verb(repository: Path) -> None:
+    import sci_interp as si
+
+    modules = {path.stem for path in sources(repository, "sci_interp")}
+    assert modules.isdisjoint(si.__all__)
