@@ -48,7 +48,7 @@ def write_sae(sae: SparseAutoencoder, folder: Path) -> None:
         "parent": dict(sae.parent),
         "training": dict(sae.training),
     }
-    tensors = {name: tensor.contiguous() for name, tensor in sae.named_tensors().items()}
+    tensors = {name: tensor.clone() for name, tensor in sae.named_tensors().items()}
     write_atomically(folder / TENSORS_FILE, save_tensors(tensors))
     write_atomically(folder / CONFIG_FILE, json.dumps(config, indent=1, sort_keys=True) + "\n")
 

@@ -18,7 +18,15 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["above", "as_numbers", "highest_of_all", "highest_of_rows", "keep_highest", "loosened"]
+__all__ = [
+    "above",
+    "as_numbers",
+    "highest_of_all",
+    "highest_of_rows",
+    "keep_highest",
+    "loosened",
+    "over_rows",
+]
 
 #: Order-preserving integers of positive floats, ``(n_rows, n_features)``.
 Keys: TypeAlias = NDArray[np.int16] | NDArray[np.int32]
@@ -67,7 +75,7 @@ def highest_of_rows(
     slots = np.empty((n_rows, k), np.int64)
     count = np.empty(n_rows, np.int64)
     lowest = np.empty(n_rows, np.int32)
-    _over_rows(_highest_of_rows, n_rows, keys, k, hint, slots, count, lowest)
+    over_rows(_highest_of_rows, n_rows, keys, k, hint, slots, count, lowest)
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
     return indptr, _filled(slots, count), lowest
 
@@ -90,7 +98,7 @@ def highest_of_all(
         hint, indptr = 0, _count_above(keys, 0)
     feature = np.empty(indptr[-1], np.int64)
     found = np.empty(indptr[-1], np.int32)
-    _over_rows(_fill_above, len(keys), keys, hint, indptr, feature, found)
+    over_rows(_fill_above, len(keys), keys, hint, indptr, feature, found)
     if len(found) <= n_entries:
         return indptr, feature, 0
     lowest = int(np.partition(found, len(found) - n_entries)[len(found) - n_entries])
@@ -109,16 +117,16 @@ def above(pre: torch.Tensor, floor: torch.Tensor) -> tuple[NDArray[np.int64], ND
     pre : (n_rows, n_features) bfloat16 or float32
         Pre-activations.
     floor : (n_rows,) float32
-        Floors; numbers within one rounding step below are selected too.
+        Floors, rounded to the precision of ``pre``; a negative zero counts as below zero.
     """
     keys = as_keys(pre)
     edge = as_keys(floor.to(pre.dtype)).astype(np.int32)
     edge = np.where(edge < 0, edge ^ np.int32(2147483647), edge) - 1
     count = np.empty(len(keys), np.int64)
-    _over_rows(_count_ordered, len(keys), keys, edge, count)
+    over_rows(_count_ordered, len(keys), keys, edge, count)
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
     feature = np.empty(indptr[-1], np.int64)
-    _over_rows(_fill_ordered, len(keys), keys, edge, indptr, feature)
+    over_rows(_fill_ordered, len(keys), keys, edge, indptr, feature)
     return indptr, feature
 
 
@@ -127,7 +135,7 @@ def keep_highest(
 ) -> NDArray[np.bool_]:
     """Mark the ``k`` highest positive values of every compressed row; the first of equal ones."""
     kept = np.zeros(len(value), np.bool_)
-    _over_rows(_keep_highest, len(indptr) - 1, indptr, value, k, kept)
+    over_rows(_keep_highest, len(indptr) - 1, indptr, value, k, kept)
     return kept
 
 
@@ -145,7 +153,7 @@ def _filled(slots: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.in
 
 def _count_above(keys: Keys, floor: int) -> NDArray[np.int64]:
     indptr = np.zeros(len(keys) + 1, np.int64)
-    _over_rows(_count_rows, len(keys), keys, floor, indptr[1:])
+    over_rows(_count_rows, len(keys), keys, floor, indptr[1:])
     np.cumsum(indptr, out=indptr)
     return indptr
 
@@ -155,8 +163,11 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, thread_name_prefix="selection")
 
 
-def _over_rows(kernel: Callable[..., None], n_rows: int, *arguments: Any) -> None:
-    """Run a kernel on as many row ranges as torch has threads; rows are independent."""
+def over_rows(kernel: Callable[..., None], n_rows: int, *arguments: Any) -> None:
+    """Run a kernel on as many row ranges as torch has threads; rows are independent.
+
+    The kernel's last two arguments are the first row and the one after the last.
+    """
     n_threads = min(torch.get_num_threads(), max(1, n_rows // 64))
     if n_threads == 1:
         kernel(*arguments, 0, n_rows)

@@ -8,6 +8,7 @@ import torch
 
 from sci_interp.errors import NotFiniteError
 
+from .adam import Adam
 from .dead import add_auxiliary
 from .preactivation import PreActivation
 from .settings import TrainingSettings
@@ -44,8 +45,7 @@ class Trainer:
         self.sparsity = sparsity_of(settings.architecture, settings.k)
         self.step = 0
         self.curve: list[tuple[float, float, float, float]] = []
-        self._parameters = [tensor for _, tensor in weights.named()]
-        self._optimiser = torch.optim.Adam(self._parameters, lr=settings.learning_rate, fused=True)
+        self._adam = Adam(weights)
         self._pre = PreActivation(weights, settings.dtype)
         self._silent = torch.zeros(settings.features, dtype=torch.int64)
 
@@ -81,7 +81,7 @@ class Trainer:
             )
         self._descend(done.gradient)
         if self.step % max(1, self.settings.n_steps // CURVE_POINTS) == 0:
-            self._record(float(done.loss), len(pattern.feature) / len(rows))
+            self._record(done.error, len(pattern.feature) / len(rows))
         self.step += 1
 
     @torch.no_grad()
@@ -99,9 +99,7 @@ class Trainer:
     def state(self) -> dict[str, torch.Tensor]:
         """Return everything that later steps depend on."""
         found = dict(self.weights.named())
-        for name, tensor in self.weights.named():
-            moments = self._optimiser.state.get(tensor, {})
-            found |= {f"adam.{name}.{key}": moments[key] for key in sorted(moments)}
+        found |= self._adam.state()
         found |= {f"sparsity.{name}": held for name, held in self.sparsity.tensors().items()}
         found["silent"] = self._silent
         found["step"] = torch.tensor(self.step)
@@ -112,12 +110,6 @@ class Trainer:
         """Take back what :meth:`state` gave."""
         for name, tensor in self.weights.named():
             tensor.copy_(state[name])
-            prefix = f"adam.{name}."
-            held = {key: value for key, value in state.items() if key.startswith(prefix)}
-            if held:
-                self._optimiser.state[tensor] = {
-                    key.removeprefix(prefix): value.clone() for key, value in held.items()
-                }
         kept = {
             key.removeprefix("sparsity."): value
             for key, value in state.items()
@@ -127,17 +119,16 @@ class Trainer:
         self._silent.copy_(state["silent"])
         self.step = int(state["step"])
         self.curve = [(row[0], row[1], row[2], row[3]) for row in state["curve"].tolist()]
+        self._adam.restore(state, self.step)
         self._pre.refresh()
 
     def _descend(self, gradient: Weights) -> None:
         self.weights.drop_parallel(gradient.decoder)
-        for (_, tensor), (_, slope) in zip(self.weights.named(), gradient.named(), strict=True):
-            tensor.grad = slope
-        self._optimiser.param_groups[0]["lr"] = self.settings.rate_at(self.step)
-        self._optimiser.step()
+        self._adam.step(gradient, self.settings.rate_at(self.step))
         self.weights.normalise_decoder()
         self._pre.refresh()
 
-    def _record(self, loss: float, n_active: float) -> None:
+    def _record(self, error: torch.Tensor, n_active: float) -> None:
+        unexplained = float(error.square().mean())
         dead = float((self._silent > self.settings.dead_after).float().mean())
-        self.curve.append((float(self.step), loss / self.weights.width, n_active, dead))
+        self.curve.append((float(self.step), unexplained, n_active, dead))

@@ -71,8 +71,3 @@ def train_small(out: Path, **changes: Any) -> SparseAutoencoder:
     settings: dict[str, Any] = {"features": 96, "k": 3, "n_tokens": 20_000, "batch_size": 256}
     settings |= {"dead_after": 2000, "checkpoint_every": 7, "progress": False}
     return train(source, out=out, **{**settings, **changes})
-
-
-def train_batch_topk(out: Path) -> SparseAutoencoder:
-    """Train a small BatchTopK autoencoder, whose threshold is learned too."""
-    return train_small(out, architecture="batch_topk", n_tokens=8000)

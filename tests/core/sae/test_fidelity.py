@@ -28,7 +28,8 @@ def test_numbers_are_their_definitions(tmp_path) -> None:
     codes = sae.encode(values.astype(np.float32))
     assert found.fvu == pytest.approx(error / np.square(values - values.mean(0)).sum(), rel=1e-6)
     assert found.l0 == pytest.approx(len(codes.feature) / len(values))
-    assert found.dead_fraction == 1 - len(np.unique(codes.feature)) / sae.n_features
+    n_silent = sae.n_features - len(np.unique(codes.feature))
+    assert found.dead_fraction == n_silent / sae.n_features
     assert found.n_tokens == len(values) and found.loss_recovered is None
     assert json.loads((tmp_path / "fidelity.json").read_text())["fvu"] == found.fvu
 
@@ -119,7 +120,7 @@ def test_constant_activations_are_refused() -> None:
 def test_what_cannot_be_measured_is_refused() -> None:
     _, source = planted_source(n_tokens=2000)
     sae = random_sae(width=32)
-    with pytest.raises(InputError, match="both adapter and dataset"):
+    with pytest.raises(InputError, match="both an adapter and a dataset"):
         fidelity(sae, source, adapter=LinearAdapter(source))
     with pytest.raises(InputError, match="vault hold no token"):
         fidelity(sae, source, splits=("vault",))

@@ -145,7 +145,7 @@ def test_training_steps_equal_dense_pytorch() -> None:
             slope -= (slope * free.decoder).sum(1, keepdim=True) * free.decoder
             adam.param_groups[0]["lr"] = settings.rate_at(step)
             adam.step()
-            free.decoder /= free.decoder.norm(dim=1, keepdim=True)
+            free.normalise_decoder()
     for name in NAMES:
         torch.testing.assert_close(
             getattr(weights, name), getattr(free, name).detach(), rtol=1e-3, atol=2e-5

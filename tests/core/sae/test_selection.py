@@ -25,7 +25,7 @@ def draw(n_rows: int, n_features: int, dtype: torch.dtype, seed: int) -> torch.T
     numbers = torch.randn(n_rows, n_features, generator=torch.Generator().manual_seed(seed))
     numbers = (numbers * 4).round() / 4
     numbers[::5] = -numbers[::5].abs() - 0.25
-    return numbers.to(dtype)
+    return (numbers + 0.0).to(dtype)  # no negative zeros
 
 
 def best(row: np.ndarray, k: int) -> list[int]:

@@ -34,7 +34,7 @@ def test_planted_directions_are_found(architecture, precision, tmp_path) -> None
     rows = sae.dictionary / np.linalg.norm(sae.dictionary, axis=1, keepdims=True)
     assert (directions @ rows.T).max(axis=1).mean() > 0.93
     assert sae.training["l0"] == pytest.approx(3, rel=0.05)
-    assert sae.training["curve"][-1]["fvu"] < 0.06
+    assert sae.training["curve"][-1]["fvu"] < 0.12
 
 
 def test_statistics_are_those_of_the_training_tokens(tmp_path) -> None:
@@ -72,9 +72,9 @@ def test_number_of_threads_does_not_change_the_weights(tmp_path) -> None:
     assert one.digest == two.digest
 
 
-@pytest.mark.parametrize("task", ["train_small", "train_batch_topk"])
+@pytest.mark.parametrize("task", ["train_topk", "train_batch_topk"])
 def test_killed_runs_end_with_the_same_bytes(task, tmp_path) -> None:
-    counts = run_killed(f"sae_world:{task}", tmp_path, n_trials=4)
+    counts = run_killed(f"sae_killed:{task}", tmp_path, n_trials=4)
     assert counts["n_kills"] > 0
     whole = read_tree(tmp_path / "whole")
     assert set(whole) == {"manifest.json", "request.json", "sae.json", "sae.safetensors"}
@@ -116,11 +116,12 @@ def test_broken_checkpoint_is_refused(tmp_path, monkeypatch) -> None:
 
 
 def test_dead_features_come_back(tmp_path) -> None:
-    """With few tokens until death and a strong auxiliary loss, fewer features stay silent."""
-    changes = {"features": 256, "n_tokens": 60_000, "dead_after": 500}
+    """With hardly more features than directions, silent ones are missed in the reconstruction."""
+    changes = {"features": 64, "n_tokens": 60_000}
     without = train_small(tmp_path / "without", auxiliary=0.0, **changes)
-    with_it = train_small(tmp_path / "with", auxiliary=1.0, **changes)
+    with_it = train_small(tmp_path / "with", **changes)
     assert with_it.training["dead_fraction"] < without.training["dead_fraction"]
+    assert with_it.training["curve"][-1]["fvu"] < 0.9 * without.training["curve"][-1]["fvu"]
 
 
 def test_progress_tells_the_state(tmp_path, capsys) -> None:

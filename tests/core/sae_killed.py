@@ -1,0 +1,25 @@
+"""Training runs for the kill test; what each would load anew is loaded when this is imported."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from sae_world import train_small
+
+from sci_interp.sae import SparseAutoencoder
+
+
+def train_topk(out: Path) -> SparseAutoencoder:
+    """Train for 24 steps, some with dead features."""
+    return train_small(out, n_tokens=6000, dead_after=1000)
+
+
+def train_batch_topk(out: Path) -> SparseAutoencoder:
+    """Train a BatchTopK autoencoder, whose threshold is learned too."""
+    return train_small(out, architecture="batch_topk", n_tokens=6000)
+
+
+with tempfile.TemporaryDirectory() as warm:
+    train_topk(Path(warm) / "topk")
+    train_batch_topk(Path(warm) / "batch_topk")
