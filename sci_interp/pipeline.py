@@ -21,6 +21,7 @@ from .features import FeatureStore, encode, encode_nuisances
 from .manifest import begin_artefact, finish_artefact, is_finished
 from .registry import load_adapter
 from .source import ActivationSource
+from .streams import require_layer
 from .study import Study, read_study
 
 if TYPE_CHECKING:
@@ -166,10 +167,17 @@ class _Work:
         options = self.study.model_options
         self.adapter = load_adapter(chosen.adapter, model=chosen.model or None, **options)
         self.dataset = self.adapter.open(**self.study.data)
+        require_layer(self.adapter, self.layer)
 
     def annotate_tokens(self) -> None:
         out = self.study.out / "annotations"
-        self.known = annotate(self.adapter, self.dataset, out=out, fractions=self.study.splits)
+        self.known = annotate(
+            self.adapter,
+            self.dataset,
+            out=out,
+            fractions=self.study.splits,
+            progress=self.progress,
+        )
 
     def extract_activations(self) -> None:
         self.source = self.extract_from(self.adapter, self.study.out / "activations")
@@ -261,7 +269,7 @@ class _Work:
 
         if is_finished(folder):
             found = projections.load_projection(folder)
-            if found.parent["source"] == self.source.digest:
+            if found.parent.get("activations") == self.source.digest:
                 return found
         fitted: LinearProjection
         if name == "channels":
