@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -119,10 +119,10 @@ def enrich(
         q, seed, n_permutations, max_permutations, dependence, n_threads or default_threads()
     )
     sources = {MAIN: features, **baselines}
-    outcomes = {
-        name: _link_source(name, source, known, test, settings)
-        for name, source in track(sources.items(), "enrich", total=len(sources), show=progress)
-    }
+    outcomes: dict[str, _Outcome] = {}
+    steps = _link_sources(sources, known, test, settings, outcomes)
+    for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
+        continue
     result = _assemble(outcomes, settings)
     if folder is not None:
         write_enrichment(folder, result)
@@ -169,23 +169,29 @@ def _require_settings(settings: Mapping[str, Any]) -> None:
             raise InputError(f"{name} is {settings[name]!r}", allowed=text)
 
 
-def _link_source(
-    name: str,
-    source: FeatureSource,
+def _link_sources(
+    sources: Mapping[str, FeatureSource],
     known: KnownSource,
     test: LinkSettings,
     settings: Mapping[str, Any],
-) -> _Outcome:
+    outcomes: dict[str, _Outcome],
+) -> Iterator[None]:
+    """Fill ``outcomes``; yields after the thresholds, the test and the table of each source."""
     tested = settings["protocol"] == "two-stage"
     floors = BIN_FLOORS if tested else INTERPLM_FLOORS
-    selection = select_thresholds(source, known, floors=floors, n_threads=test.n_threads)
-    study = Study(source, known, selection, test)
-    links = link_pairs(study) if tested else untested_links()
     n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
-    table = build_table(study, links, n_bootstrap=n_bootstrap)
-    if not tested:
-        table["class"] = "not tested"
-    return _Outcome(table, summarise(name, study, links if tested else None), selection, links)
+    for name, source in sources.items():
+        selection = select_thresholds(source, known, floors=floors, n_threads=test.n_threads)
+        study = Study(source, known, selection, test)
+        yield
+        links = link_pairs(study) if tested else untested_links()
+        yield
+        table = build_table(study, links, n_bootstrap=n_bootstrap)
+        if not tested:
+            table["class"] = "not tested"
+        summary = summarise(name, study, links if tested else None)
+        outcomes[name] = _Outcome(table, summary, selection, links)
+        yield
 
 
 def _assemble(outcomes: Mapping[str, _Outcome], settings: Mapping[str, Any]) -> EnrichmentResult:

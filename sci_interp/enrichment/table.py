@@ -90,7 +90,8 @@ def build_table(study: Study, links: Links, *, n_bootstrap: int) -> pd.DataFrame
     """Return the reported rows of one source, without the columns on baselines.
 
     Rows: pairs linked in either direction, the best feature of every label, and pairs whose
-    hybrid F1 exceeds 0.5 on both halves; sorted by class, then q, then F1.
+    hybrid F1 exceeds 0.5 on both halves. Findings come before nuisance labels; then they are
+    sorted by class and hybrid F1.
     """
     pairs = _reported(study.selection, links)
     parts = [
@@ -100,9 +101,8 @@ def build_table(study: Study, links: Links, *, n_bootstrap: int) -> pd.DataFrame
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     table = _replicate(study, table, n_bootstrap)
     rank = table["class"].map({name: at for at, name in enumerate((*LINKED, "none"))}).fillna(9)
-    order = np.lexsort(
-        (table["feature"], table["label_number"], -table["hybrid_f1"], table["q"].fillna(2), rank)
-    )
+    keys = (table["feature"], table["label_number"], -table["hybrid_f1"], rank, table["nuisance"])
+    order = np.lexsort(keys)
     return table.iloc[order].reset_index(drop=True)
 
 
@@ -226,10 +226,18 @@ def _best_baseline(
 
 
 def format_table(table: pd.DataFrame, *, n_rows: int = 20) -> str:
-    """Return the first rows of a table as text, with the columns that a reader asks for first."""
-    shown = [name for name in SHOWN if name in table] or list(table)
+    """Return a table as text: the first row of each label, with the columns asked for first.
+
+    Parameters
+    ----------
+    table
+        The enrichment table.
+    n_rows
+        Labels to show.
+    """
     if table.empty:
         return "no pair to report"
-    text: str = table[shown].head(n_rows).to_string(index=False, float_format="{:.3g}".format)
-    rest = len(table) - n_rows
-    return text + (f"\n... and {rest} more" if rest > 0 else "")
+    first = table.drop_duplicates("label").head(n_rows)
+    text: str = first[list(SHOWN)].to_string(index=False, float_format="{:.3g}".format)
+    rest = len(table) - len(first)
+    return text + (f"\n... and {rest} more rows" if rest > 0 else "")
