@@ -7,7 +7,9 @@ pairs that may be links.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -24,6 +26,8 @@ from .tracks import Entries, LabelTracks
 __all__ = ["Dependence", "PermutationTest", "adjust_p", "classify_links", "permute_pairs"]
 
 Floats = NDArray[np.float64]
+#: Draws from one null: exceedances and draws of a pair.
+Null = Callable[..., tuple[int, int]]
 Dependence = Literal["bh", "by"]
 
 #: Exceedances at which a pair's draws stop: its p is then known to about a fifth.
@@ -73,29 +77,34 @@ def permute_pairs(
     test
         Settings.
     """
+    nulls: tuple[Null, Null] = (local_exceedances, swap_exceedances)
     label = tracks.labels[pairs.label]
-    settings = (N_SHIFTS, test.n_permutations, ENOUGH)
     found = []
-    for salt, null in ((0, local_exceedances), (1, swap_exceedances)):
-        seeds = pair_seeds(test.seed, feature, label, salt=2 * test.direction + salt)
+    for number, null in enumerate(nulls):
+        seeds = pair_seeds(test.seed, feature, label, salt=2 * test.direction + number)
         drawn = np.zeros((len(label), 2), np.int64)
-
-        def work(
-            start: int,
-            stop: int,
-            null: object = null,
-            seeds: NDArray[np.uint64] = seeds,
-            drawn: NDArray[np.int64] = drawn,
-        ) -> None:
-            assert callable(null)
-            for at in range(start, stop):
-                pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
-                state = seeds[at : at + 1].copy()
-                drawn[at] = null(entries, tracks.units, tracks.runs, pair, settings, state)
-
+        work = partial(_draw_range, null, (entries, tracks, pairs), test, seeds, drawn)
         run_ranges(work, len(label), size=8, n_threads=test.n_threads)
         found.append((1.0 + drawn[:, 0]) / (1.0 + drawn[:, 1]))
     return found[0], found[1]
+
+
+def _draw_range(
+    null: Null,
+    data: tuple[Entries, LabelTracks, PairList],
+    test: PermutationTest,
+    seeds: NDArray[np.uint64],
+    drawn: NDArray[np.int64],
+    start: int,
+    stop: int,
+) -> None:
+    """Write exceedances and draws of the pairs ``start:stop`` into ``drawn``."""
+    entries, tracks, pairs = data
+    settings = (N_SHIFTS, test.n_permutations, ENOUGH)
+    for at in range(start, stop):
+        pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
+        state = seeds[at : at + 1].copy()
+        drawn[at] = null(entries, tracks.units, tracks.runs, pair, settings, state)
 
 
 def adjust_p(p: Floats, dependence: Dependence = "bh") -> Floats:
