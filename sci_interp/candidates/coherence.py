@@ -19,6 +19,7 @@ from sci_interp.adapter import Adapter, Dataset
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import RECORD, STRATUM
 
+from .multiplicity import adjust_p
 from .stretches import block_of_records
 from .windows import HALVES, TopWindows
 
@@ -156,6 +157,7 @@ def measure_coherence(
     axis: TokenAxis,
     adapter: Adapter,
     dataset: Dataset,
+    q: float = 0.01,
     n_sets: int = 10_000,
     seed: int = 0,
 ) -> Coherence:
@@ -169,8 +171,11 @@ def measure_coherence(
         Features to test; each needs windows of at least two families.
     axis, adapter, dataset
         Where the windows lie, and who can describe them.
+    q
+        False discovery rate that the p-values must be fine enough for.
     n_sets
-        Most reference sets for one feature; drawing stops once 10 were as coherent.
+        Most reference sets for one feature. A tenth is drawn first; the rest only where so few
+        features are coherent that a tenth cannot tell, and for no feature that 10 sets matched.
     seed
         Seed of the reference sets.
     """
@@ -181,43 +186,71 @@ def measure_coherence(
     rows = np.flatnonzero(np.isin(windows.feature, chosen))
     unit = describe(axis, adapter, dataset, windows.token[rows])
     cell = cells_of(axis, windows.token[rows])
-    results = []
+    tests = []
     for feature in chosen:
         at = windows.of(int(feature))
         here = slice(*np.searchsorted(rows, [at.start, at.stop]))
         observed = float(mean_similarity(unit[here] @ unit[here].T, windows.block[rows[here]]))
         generator = np.random.default_rng([seed, 2, int(feature)])
-        expected, p = _monte_carlo(bank, cell[here], observed, n_sets=n_sets, generator=generator)
-        results.append((observed, observed - expected, p))
-    cosine, excess, p_value = np.array(results, np.float64).reshape(-1, 3).T
-    return Coherence(cosine, excess, p_value)
+        tests.append(_MonteCarlo(bank, cell[here], observed, generator))
+    for test in tests:
+        test.draw(max(1, n_sets // 10))
+    p = np.array([test.p for test in tests])
+    if (adjust_p(p)[p == p.min()] > q).any():
+        for test in tests:
+            test.draw(n_sets)
+    cosine = np.array([test.observed for test in tests])
+    expected = np.array([test.total / test.n_drawn for test in tests])
+    return Coherence(cosine, cosine - expected, np.array([test.p for test in tests]))
 
 
-def _monte_carlo(
-    bank: ReferenceWindows,
-    cell: NDArray[np.int64],
-    observed: float,
-    *,
-    n_sets: int,
-    generator: np.random.Generator,
-    n_exceed: int = 10,
-) -> tuple[float, float]:
-    """Return the mean over reference sets and the p-value of one feature."""
-    low, high = np.searchsorted(bank.cell, cell), np.searchsorted(bank.cell, cell, "right")
-    n_drawn = n_as_high = 0
-    total, batch = 0.0, 100
-    while n_drawn < n_sets and n_as_high < n_exceed:
-        batch = min(batch, n_sets - n_drawn)
-        drawn = generator.integers(low, high, size=(batch, len(cell)))
-        similarity = bank.similarity[drawn[:, :, None], drawn[:, None, :]]
-        values = mean_similarity(similarity, bank.block[drawn])
-        reached = np.cumsum(values >= observed) + n_as_high
-        if reached[-1] >= n_exceed:
-            values = values[: int(np.argmax(reached >= n_exceed)) + 1]
-        n_as_high += int((values >= observed).sum())
-        n_drawn += len(values)
-        total += float(values.sum())
-        batch = 1000
-    if n_as_high >= n_exceed:
-        return total / n_drawn, n_as_high / n_drawn
-    return total / n_drawn, (1 + n_as_high) / (1 + n_drawn)
+class _MonteCarlo:
+    """Draws reference sets for one feature, until enough were as coherent as its windows."""
+
+    n_needed = 10
+    batch = 250
+
+    def __init__(
+        self,
+        bank: ReferenceWindows,
+        cell: NDArray[np.int64],
+        observed: float,
+        generator: np.random.Generator,
+    ) -> None:
+        self._bank = bank
+        self._low = np.searchsorted(bank.cell, cell)
+        self._high = np.searchsorted(bank.cell, cell, "right")
+        self._pairs = np.triu_indices(len(cell), 1)
+        self._generator = generator
+        self.observed = observed
+        self.n_drawn = 0
+        self.n_as_high = 0
+        self.total = 0.0
+
+    @property
+    def p(self) -> float:
+        """The p-value of the sets drawn so far."""
+        if self.n_as_high >= self.n_needed:
+            return self.n_as_high / self.n_drawn
+        return (1 + self.n_as_high) / (1 + self.n_drawn)
+
+    def draw(self, n_sets: int) -> None:
+        """Draw until there are ``n_sets`` in all, or enough were as coherent."""
+        while self.n_drawn < n_sets and self.n_as_high < self.n_needed:
+            values = self._values(min(self.batch, n_sets - self.n_drawn))
+            reached = np.cumsum(values >= self.observed) + self.n_as_high
+            if reached[-1] >= self.n_needed:
+                values = values[: int(np.argmax(reached >= self.n_needed)) + 1]
+            self.n_as_high += int((values >= self.observed).sum())
+            self.n_drawn += len(values)
+            self.total += float(values.sum())
+
+    def _values(self, n_sets: int) -> NDArray[np.float64]:
+        """Return the mean similarity of new reference sets, over pairs of different families."""
+        drawn = self._generator.integers(self._low, self._high, size=(n_sets, len(self._low)))
+        one, other = drawn[:, self._pairs[0]], drawn[:, self._pairs[1]]
+        differ = self._bank.block[one] != self._bank.block[other]
+        similarity = self._bank.similarity[one, other] * differ
+        total = similarity.sum(axis=1, dtype=np.float64)
+        mean: NDArray[np.float64] = total / np.maximum(differ.sum(axis=1), 1)
+        return mean

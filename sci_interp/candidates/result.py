@@ -32,7 +32,7 @@ class Candidates:
         Coherent features that are a small part of one label, best first.
     missing : DataFrame
         ``record, start, stop`` (in the adapter's coordinate, inclusive), ``label, feature,
-        n_features, score, precision, p, q``, best first.
+        n_features, score, precision, p, q, also_there`` (other labels at the place), best first.
     gates : DataFrame
         All gates of every feature that fires in enough families.
     count : int
@@ -122,7 +122,18 @@ _FEATURE_COLUMNS = (
     "causal",
     "explained_by",
 )
-_MISSING_COLUMNS = ("record", "start", "stop", "label", "feature", "score", "precision", "p", "q")
+_MISSING_COLUMNS = (
+    "record",
+    "start",
+    "stop",
+    "label",
+    "feature",
+    "score",
+    "precision",
+    "p",
+    "q",
+    "also_there",
+)
 
 
 def _shown(table: pd.DataFrame, columns: tuple[str, ...], n_rows: int) -> str:

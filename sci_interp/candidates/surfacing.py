@@ -19,10 +19,11 @@ from sci_interp.schema import RECORD
 
 from .detectors import choose_detectors
 from .missing import MissingQueue, queue_missing
+from .multiplicity import control_cut
 from .result import Candidates
 from .runs import MASS_STEPS, Detector
 from .stretches import CodeReader
-from .unexplained import KINDS, Gates, rank_candidates, run_gates
+from .unexplained import KINDS, Gates, basic_score, rank_candidates, run_gates
 
 if TYPE_CHECKING:
     from sci_interp.enrichment import EnrichmentResult
@@ -40,6 +41,7 @@ MISSING_COLUMNS = (
     "precision",
     "p",
     "q",
+    "also_there",
 )
 
 
@@ -75,8 +77,9 @@ def surface(
     seeds
         Codes by dictionaries trained from other seeds, for gate 1.
     control
-        Codes of the weight-shuffled network, for gate 5. Its gates 2 and 3 are run as here; the
-        list is withheld where control / here exceeds ``q_control``.
+        Codes of the weight-shuffled network, for gate 5. Its gates 2 and 3 are run as here. Where
+        control / here exceeds ``q_control``, the list is withheld, but for the part whose scores
+        the control rarely reaches.
     decoys
         Codes of decoy inputs on the same axis; without, no missing annotation is listed.
     gates
@@ -114,16 +117,18 @@ def surface(
         "gates": lambda: run_gates(features, known, seeds=seeds, **where)
     }
     if control is not None:
-        work["control"] = lambda: _count(run_gates(control, known, **where))
+        work["control"] = lambda: run_gates(control, known, **where)
     if decoys is not None:
         work["missing"] = lambda: queue_missing(
             features, known, detectors, decoys=decoys, q=q_missing
         )
     steps = track(work.items(), "surface", total=len(work), show=progress)
     done = {name: step() for name, step in steps}
-    measured, control_count, queue = (done.get(name) for name in ("gates", "control", "missing"))
-    notes = _notes(len(seeds), control_count, queue, len(detectors))
-    unexplained = _control(measured, control_count, q_control, notes)
+    measured, queue = done["gates"], done.get("missing")
+    notes = _notes(len(seeds), control is not None, queue, len(detectors))
+    unexplained = rank_candidates(measured, KINDS[0])
+    if control is not None:
+        unexplained = _controlled(unexplained, measured, done["control"], q_control, notes)
     missing = pd.DataFrame(columns=list(MISSING_COLUMNS))
     if queue is not None:
         missing = _missing_table(queue, detectors, known, adapter=adapter, dataset=dataset)
@@ -133,7 +138,7 @@ def surface(
         missing=missing,
         gates=measured,
         count=_count(measured),
-        control_count=control_count,
+        control_count=None if control is None else _count(done["control"]),
         notes=notes,
         settings=settings,
     )
@@ -143,13 +148,13 @@ def surface(
 
 
 def _notes(
-    n_seeds: int, control_count: int | None, queue: MissingQueue | None, n_detectors: int
+    n_seeds: int, has_control: bool, queue: MissingQueue | None, n_detectors: int
 ) -> dict[str, str]:
     """Return what was not tested, and what the missing annotations were judged against."""
     notes = {"gate 4": "not tested: no feature was ablated"}
     if n_seeds == 0:
         notes["gate 1"] = "not tested: no dictionary from another seed was given"
-    if control_count is None:
+    if not has_control:
         notes["gate 5"] = "not tested: no control was given"
     if queue is None:
         notes["missing annotations"] = "not sought: no decoys were given"
@@ -161,24 +166,40 @@ def _notes(
     return notes
 
 
+def _passing(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return the features that pass gates 2 and 3."""
+    return measured[measured["coherent"] & measured["unexplained"]]
+
+
 def _count(measured: pd.DataFrame) -> int:
-    """Return how many features pass gates 2 and 3."""
-    return int((measured["coherent"] & measured["unexplained"]).sum())
+    return len(_passing(measured))
 
 
-def _control(
-    measured: pd.DataFrame, control_count: int | None, q_control: float, notes: dict[str, str]
+def _controlled(
+    unexplained: pd.DataFrame,
+    measured: pd.DataFrame,
+    control: pd.DataFrame,
+    q_control: float,
+    notes: dict[str, str],
 ) -> pd.DataFrame:
-    """Return the unexplained features, or none where the control has too many."""
-    unexplained = rank_candidates(measured, KINDS[0])
-    count = _count(measured)
-    if control_count is not None and control_count > q_control * count:
-        notes["gate 5"] = (
-            f"the list is withheld: {count} features pass gates 2 and 3 here and {control_count} "
-            f"in the control, more than a share of {q_control:g}"
-        )
-        return unexplained.iloc[:0]
-    return unexplained
+    """Return the part of the list in which the control is at most a share ``q_control``."""
+    n_here, n_control = _count(measured), _count(control)
+    if n_control <= q_control * n_here:
+        return unexplained
+    here, there = basic_score(_passing(measured)), basic_score(_passing(control))
+    cut = control_cut(here, there, q_control)
+    kept = unexplained[basic_score(unexplained) >= cut].reset_index(drop=True)
+    why = (
+        f"{n_here} features pass gates 2 and 3 here and {n_control} in the control, more than a "
+        f"share of {q_control:g}"
+    )
+    notes["gate 5"] = (
+        f"the list is withheld: {why}, at any score"
+        if np.isinf(cut)
+        else f"part of the list is withheld: {why}. Coherence x (1 - upper bound) is at least "
+        f"{cut:.3g} for those listed, where the control keeps to that share"
+    )
+    return kept
 
 
 def _missing_table(
@@ -206,15 +227,30 @@ def _missing_table(
         "feature": np.array([owner.feature for owner in owners], np.int64),
         "n_features": queue.n_detectors,
         "score": runs.score / MASS_STEPS,
-        "precision": np.array([owner.precision for owner in owners], np.float64),
+        "precision": queue.precision,
         "p": queue.p,
         "q": queue.q,
+        "also_there": [
+            _other_labels(known, owner.label, start, stop)
+            for owner, start, stop in zip(
+                owners, runs.start.tolist(), runs.stop.tolist(), strict=True
+            )
+        ],
     }
     table = pd.DataFrame(columns)
     for name in ("start", "stop"):
         if (table[name] == table[name].round()).all():
             table[name] = table[name].astype(np.int64)
     return table[list(MISSING_COLUMNS)]
+
+
+def _other_labels(known: AnnotationStore, label: int, start: int, stop: int) -> str:
+    """Return the other findings that are annotated in a token range."""
+    row = int(np.searchsorted(known.axis.record_starts, start, "right")) - 1
+    found = known.read(int(known.axis.record_starts[row]), stop)
+    there = np.unique(found.label[(found.start < stop) & (found.stop > start)]).tolist()
+    labels = [known.labels[index] for index in there if index != label]
+    return ", ".join(other.name for other in labels if not other.nuisance)
 
 
 def _coordinates(

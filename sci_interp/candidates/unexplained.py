@@ -15,12 +15,12 @@ from sci_interp.annotations import AnnotationStore
 from .coherence import measure_coherence
 from .explained import ExplainedShare, Firing, measure_explained_share
 from .explainers import Explainers
-from .missing import adjust
+from .multiplicity import adjust_p
 from .reproducibility import measure_reproducibility
 from .stretches import CodeReader
 from .windows import find_windows
 
-__all__ = ["GATE_COLUMNS", "KINDS", "Gates", "rank_candidates", "run_gates"]
+__all__ = ["GATE_COLUMNS", "KINDS", "Gates", "basic_score", "rank_candidates", "run_gates"]
 
 #: What a feature that passes the gates may be.
 KINDS = ("unexplained", "sub-type", "sub-type of a nuisance")
@@ -127,11 +127,12 @@ def run_gates(
         axis=features.axis,
         adapter=adapter,
         dataset=dataset,
+        q=gates.q_coherence,
         n_sets=gates.n_sets,
         seed=seed,
     )
     table["coherence"], table["coherence_excess"] = coherence.cosine, coherence.excess
-    table["p"], table["q"] = coherence.p, adjust(coherence.p, len(chosen))
+    table["p"], table["q"] = coherence.p, adjust_p(coherence.p)
     table["coherent"] = table["q"] <= gates.q_coherence
     explainers = Explainers(known, adapter, dataset)
     share = measure_explained_share(
@@ -163,11 +164,20 @@ def _score(table: pd.DataFrame) -> NDArray[np.float64]:
 
     Sub-types are explained by definition; their middle factor is 1 - recall.
     """
-    coherence = np.maximum(table["coherence_excess"].to_numpy(), 0.0)
-    reproducibility = np.maximum(table["reproducibility"].fillna(1.0).to_numpy(), 0.0)
     is_part = table["kind"].isin(KINDS[1:]).to_numpy()
     covered = np.where(is_part, table["recall"].to_numpy(), table["upper"].to_numpy())
-    score: NDArray[np.float64] = coherence * np.clip(1 - covered, 0.0, 1.0) * reproducibility
+    reproducibility = np.maximum(table["reproducibility"].fillna(1.0).to_numpy(), 0.0)
+    score: NDArray[np.float64] = basic_score(table, covered) * reproducibility
+    return score
+
+
+def basic_score(
+    table: pd.DataFrame, covered: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return coherence x (1 - covered), the latter by default the upper explained share."""
+    covered = table["upper"].to_numpy() if covered is None else covered
+    coherence = np.maximum(table["coherence_excess"].to_numpy(), 0.0)
+    score: NDArray[np.float64] = coherence * np.clip(1 - covered, 0.0, 1.0)
     return score
 
 

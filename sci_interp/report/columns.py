@@ -68,7 +68,8 @@ MISSING_COLUMNS = (
     Column("feature", "Feature"),
     Column("n_features", "Detectors", "linked features of the label that fire here"),
     Column("score", "Level", "strongest level, 255 is the feature's scale"),
-    Column("precision", "Precision", "of the link, where the label is annotated"),
+    Column("precision", "Precision", "of the runs scoring as high, share on the label"),
     Column("p", "p", "against decoys"),
-    Column("q", "q", "false discovery rate over runs"),
+    Column("q", "q", "false discovery rate over the runs of the label"),
+    Column("also_there", "Also there", "other labels annotated at the place"),
 )

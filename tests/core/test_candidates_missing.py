@@ -20,7 +20,8 @@ from scipy.stats import false_discovery_control
 
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import stretches
-from sci_interp.candidates.missing import HELD_OUT, adjust, queue_missing, recover_hidden
+from sci_interp.candidates.missing import HELD_OUT, queue_missing, recover_hidden
+from sci_interp.candidates.multiplicity import adjust_p, control_cut
 from sci_interp.candidates.runs import MASS_STEPS, MAX_GAP, Detector, find_runs
 
 WORLD = World()
@@ -92,16 +93,20 @@ def test_the_mass_breaks_ties() -> None:
 @settings(max_examples=50, deadline=None)
 def test_adjusted_p_equals_scipy(values: list[float]) -> None:
     p = np.array(values)
-    assert adjust(p, len(p)) == pytest.approx(false_discovery_control(p))
+    assert adjust_p(p) == pytest.approx(false_discovery_control(p))
     kept = p <= 0.3
     whole = false_discovery_control(p)
-    some = adjust(p[kept], len(p))
+    some = adjust_p(p[kept], len(p))
     assert np.array_equal(some <= 0.05, whole[kept] <= 0.05)
 
 
 def test_the_queue_holds_the_unannotated_sites(codes, decoys, known) -> None:
     queue = queue_missing(
-        codes, known, [SITE_DETECTOR, Detector(DOMAIN, 0, 200, 0.9)], decoys=decoys
+        codes,
+        known,
+        [SITE_DETECTOR, Detector(DOMAIN, 0, 200, 0.9)],
+        decoys=decoys,
+        min_precision=0.0,
     )
     ids, records = WORLD.axis.records["record"].to_numpy(), WORLD.axis.records
     held_out = set(records["record"][records["split"].isin(HELD_OUT)])
@@ -162,7 +167,19 @@ def test_overlapping_runs_of_a_label_are_listed_once(codes, decoys, known) -> No
     thrice = queue_missing(codes, known, detectors, decoys=decoys)
     assert np.array_equal(np.sort(once.runs.start), np.sort(thrice.runs.start))
     assert (thrice.n_detectors == 3).all() and (once.n_detectors == 1).all()
-    assert (thrice.runs.detector == 1).all()  # the most precise of equals
+    assert (thrice.precision > 0.5).all()
+
+
+def test_precision_is_that_of_runs_scoring_as_high(codes, decoys, known) -> None:
+    queue = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
+    records = WORLD.axis.records
+    held_out = records["record"][records["split"].isin(HELD_OUT)]
+    n_on = sum(len(WORLD.annotated(record)) for record in held_out)
+    n_open = sum(len(WORLD.truth[record]["SITE"]) for record in held_out) - n_on
+    lowest = queue.runs.score.argmin()
+    assert queue.precision[lowest] == pytest.approx(n_on / (n_on + n_open), abs=0.08)
+    strict = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys, min_precision=0.99)
+    assert len(strict.p) < len(queue.p)
 
 
 def test_no_detector_lists_nothing(codes, decoys, known) -> None:
@@ -173,14 +190,17 @@ def test_no_detector_lists_nothing(codes, decoys, known) -> None:
 def test_hidden_annotations_are_found_again(tmp_path, codes, decoys) -> None:
     complete = World(site_annotated=1.1)
     known = planted_store(tmp_path / "annotations", complete)
-    rates = recover_hidden(codes, known, [SITE_DETECTOR], decoys=decoys, share=0.3)
-    assert rates["n_hidden"] >= 10
-    assert rates["recall"] == 1.0
-    assert rates["false_share"] == rates["false_share_hidden"] == 0.0
+    (row,) = recover_hidden(codes, known, [SITE_DETECTOR], decoys=decoys, share=0.3).to_dict(
+        "records"
+    )
+    assert row["label"] == "SITE" and row["n_hidden"] >= 10
+    assert row["recall"] == 1.0
+    assert row["false_share"] == row["false_share_hidden"] == 0.0
     noisy = [SITE_DETECTOR, Detector(RANDOM, 1, 200)]
-    assert recover_hidden(codes, known, noisy, decoys=decoys)["false_share"] > 0.5
-    nothing = recover_hidden(codes, known, [], decoys=decoys)
-    assert np.isnan(nothing["recall"]) and nothing["n_queued"] == 0
+    assert recover_hidden(codes, known, noisy, decoys=decoys)["recall"].item() == 1.0
+    silent = recover_hidden(codes, known, [Detector(6, 1, 256)], decoys=decoys)
+    assert silent["recall"].item() == 0 and np.isnan(silent["false_share"].item())
+    assert recover_hidden(codes, known, [], decoys=decoys).empty
 
 
 def test_the_queue_does_not_depend_on_stretches(codes, decoys, known, monkeypatch) -> None:
@@ -189,3 +209,24 @@ def test_the_queue_does_not_depend_on_stretches(codes, decoys, known, monkeypatc
     second = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
     assert np.array_equal(first.runs.start, second.runs.start)
     assert np.array_equal(first.q, second.q)
+
+
+@given(
+    st.lists(st.integers(0, 30), max_size=30),
+    st.lists(st.integers(0, 30), max_size=30),
+    st.sampled_from([0.1, 0.3, 1.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_cut_is_the_lowest_that_keeps_the_control_rare(here, control, q) -> None:
+    cut = control_cut(np.array(here, float), np.array(control, float), q)
+    shares = {s: (1 + sum(c >= s for c in control)) / sum(h >= s for h in here) for s in here}
+    good = [score for score, share in shares.items() if share <= q]
+    assert cut == (min(good) if good else float("inf"))
+
+
+def test_q_is_over_the_runs_of_a_label(codes, decoys, known) -> None:
+    hopeless = [Detector(RANDOM, 0, 1, 0.9)]
+    alone = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
+    beside = queue_missing(codes, known, [SITE_DETECTOR, *hopeless], decoys=decoys)
+    site = beside.runs.detector == 0
+    assert np.array_equal(alone.q, beside.q[site])
