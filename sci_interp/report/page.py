@@ -97,16 +97,18 @@ def write_report(
     path = Path(path)
     windows = find_windows(features, n_top=_N_STRIPS)
     drawing = _Drawing(Artist(features, known, adapter, dataset), windows, features.names)
-    unexplained = candidates.unexplained
+    unexplained, links = candidates.unexplained, result.links
+    nuisance = links["nuisance"].astype(bool)
     page = _template().render(
         title=title or f"What {adapter.model.name} knows",
         facts=_facts(result, features, known, adapter, dataset),
         fidelity=_pairs(fidelity),
         headlines=_headlines(result, candidates),
         summary=_table(result.summary, SUMMARY_COLUMNS),
-        links=_table(result.links, LINK_COLUMNS, _N_LINKS),
+        links=_table(links[~nuisance], LINK_COLUMNS, _N_LINKS),
+        nuisance_links=_table(links[nuisance], LINK_COLUMNS, _N_LINKS),
         shades=SHADES,
-        cards=[drawing.of_link(row) for row in _top_links(result.links, n_top)],
+        cards=[drawing.of_link(row) for row in _top_links(links, n_top)],
         unexplained=_table(unexplained, UNEXPLAINED_COLUMNS, _N_CANDIDATES),
         unexplained_cards=[
             drawing.of_candidate(row) for row in _records(unexplained.head(n_top // 2))
