@@ -11,6 +11,7 @@ import sci_interp as si
 
 from .errors import InputError
 from .schema import SPLITS
+from .study import ARCHITECTURES
 
 if TYPE_CHECKING:
     from .adapter import Adapter, Dataset
@@ -85,7 +86,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("activations", help="folder that extract made")
     parser.add_argument("--features", type=int, required=True, help="number of features")
     parser.add_argument("--k", type=int, required=True, help="active features per token")
-    parser.add_argument("--architecture", choices=("topk", "batchtopk"), default="topk")
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="topk")
     parser.add_argument("--n-tokens", type=int, help="tokens to train on")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)

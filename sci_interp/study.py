@@ -16,6 +16,7 @@ from .errors import InputError, UnknownNameError
 from .schema import SPLITS, Split
 
 __all__ = [
+    "ARCHITECTURES",
     "BASELINES",
     "BaselineSettings",
     "EnrichSettings",
@@ -30,6 +31,9 @@ __all__ = [
 #: What the features of the SAE are compared with. Each family of the adapter's nuisances (token
 #: identity, position) is a baseline of its own.
 BASELINES = ("channels", "pca", "ica", "nuisances", "shuffled", "probe")
+
+#: Names in ``sci_interp.sae.sparsity``, which imports torch.
+ARCHITECTURES = ("topk", "batch_topk", "matryoshka")
 
 _MAX_STUDY_BYTES = 2**20
 _Settings = TypeVar("_Settings")
@@ -61,7 +65,7 @@ class StudySettings:
 class SaeSettings:
     """The table ``[sae]``: ``n_seeds`` autoencoders, the first of which is enriched."""
 
-    architecture: str = _setting("topk", choices=("topk", "batchtopk"))
+    architecture: str = _setting("topk", choices=ARCHITECTURES)
     features: int = _setting(2048, least=1)
     k: int = _setting(32, least=1)
     n_tokens: int = _setting(2_000_000, least=1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource
+from sci_interp.threads import one_blas_thread
 
 from .linear import LinearProjection, describe_parent, two_sided_names, with_scale
 from .moments import fit_ranges, read_slices
@@ -116,7 +117,8 @@ def _unmix(
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(centred)
+        with one_blas_thread():
+            model.fit(centred)
     converged = True
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):

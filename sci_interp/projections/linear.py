@@ -24,6 +24,7 @@ from sci_interp.manifest import (
 )
 from sci_interp.shards import verify_file
 from sci_interp.source import ActivationSource
+from sci_interp.threads import one_blas_thread
 
 from .moments import read_slices
 
@@ -110,6 +111,7 @@ class LinearProjection:
         state.update(self._pack())
         return state.hexdigest()
 
+    @one_blas_thread()
     def score(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the scores ``(n_tokens, n_directions)`` of activations ``(n_tokens, width)``."""
         centred = values - self.mean

@@ -13,6 +13,7 @@ from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError, NotFiniteError
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource
+from sci_interp.threads import one_blas_thread
 
 __all__ = ["Moments", "fit_ranges", "measure_moments", "read_slices"]
 
@@ -44,6 +45,7 @@ class Moments:
         return cls(0.0, np.zeros(width), np.zeros((width, width)))
 
     @classmethod
+    @one_blas_thread()
     def of(cls, values: NDArray[np.float32], weight: NDArray[np.float64] | None = None) -> Moments:
         """Return the moments of activations ``(n, width)`` with weights ``(n,)``, 1 by default."""
         wide = values.astype(np.float64)

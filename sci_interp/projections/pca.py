@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sci_interp.errors import InputError
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource
+from sci_interp.threads import one_blas_thread
 
 from .linear import LinearProjection, describe_parent, two_sided_names, with_scale
 from .moments import fit_ranges, measure_moments
@@ -50,7 +51,8 @@ class PcaProjection(LinearProjection):
         n_components = require_components(n_components, source.width)
         ranges = fit_ranges(source.axis, splits)
         moments = measure_moments(source, ranges)
-        variance, vectors = np.linalg.eigh(moments.covariance)
+        with one_blas_thread():
+            variance, vectors = np.linalg.eigh(moments.covariance)
         vectors = vectors[:, ::-1][:, :n_components]
         variance = np.maximum(variance[::-1], 0.0)
         share = variance[:n_components] / max(variance.sum(), np.finfo(np.float64).tiny)

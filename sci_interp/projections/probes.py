@@ -13,6 +13,7 @@ from sci_interp.annotations import AnnotationSlice, AnnotationStore
 from sci_interp.errors import InputError
 from sci_interp.schema import WEIGHT, Split
 from sci_interp.source import ActivationSource
+from sci_interp.threads import one_blas_thread
 
 from .linear import LinearProjection, describe_parent, with_scale
 from .moments import Moments, fit_ranges, read_slices
@@ -138,6 +139,7 @@ class _ClassMoments:
         self.positive_weight += positive @ weight
         self.positive_first += positive @ (values * weight[:, None])
 
+    @one_blas_thread()
     def solve(
         self, ridge: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

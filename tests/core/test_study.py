@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sci_interp import study
 from sci_interp.errors import InputError, SciInterpError, UnknownNameError
+from sci_interp.sae import sparsity
 from sci_interp.study import BASELINES, read_study
 
 SMALLEST = '[study]\nadapter = "protein"\nout = "out"\n'
@@ -21,12 +23,16 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_smallest_study_has_defaults(tmp_path: Path) -> None:
-    study = read_study(write(tmp_path, SMALLEST))
-    assert study.out == tmp_path / "out"
-    assert (study.study.model, study.study.layer, study.study.seed) == ("", "", 0)
-    assert study.baselines.use == BASELINES
-    assert study.data == {}
-    assert study.splits is None
+    found = read_study(write(tmp_path, SMALLEST))
+    assert found.out == tmp_path / "out"
+    assert (found.study.model, found.study.layer, found.study.seed) == ("", "", 0)
+    assert found.baselines.use == BASELINES
+    assert found.data == {}
+    assert found.splits is None
+
+
+def test_the_architectures_are_those_that_can_be_trained() -> None:
+    assert sorted(study.ARCHITECTURES) == sorted(sparsity.ARCHITECTURES)
 
 
 def test_every_table_is_read(tmp_path: Path) -> None:
@@ -46,16 +52,16 @@ learning_rate = 1
 [baselines]
 use = ["pca"]
 """
-    study = read_study(write(tmp_path, SMALLEST + text))
-    assert study.data == {
+    found = read_study(write(tmp_path, SMALLEST + text))
+    assert found.data == {
         "path": tmp_path / "a.fasta",
         "features": [tmp_path / "b.tsv", Path("/c.gff")],
         "max_length": 7,
     }
-    assert study.model_options == {"dtype": "float32"}
-    assert study.splits == {"train": 0.5, "test": 0.5}
-    assert (study.sae.k, study.sae.learning_rate) == (4, 1)
-    assert study.baselines.use == ("pca",)
+    assert found.model_options == {"dtype": "float32"}
+    assert found.splits == {"train": 0.5, "test": 0.5}
+    assert (found.sae.k, found.sae.learning_rate) == (4, 1)
+    assert found.baselines.use == ("pca",)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +81,7 @@ use = ["pca"]
         (SMALLEST + "[sae]\nk = 0", InputError, "k is 0.*at least 1"),
         (SMALLEST + "[sae]\nlearning_rate = nan", InputError, "learning_rate is nan.*a number"),
         (SMALLEST + "[sae]\nlearning_rate = inf", InputError, "learning_rate is inf.*a number"),
-        (SMALLEST + '[sae]\narchitecture = "x"', UnknownNameError, "'x'.*topk, batchtopk"),
+        (SMALLEST + '[sae]\narchitecture = "x"', UnknownNameError, "'x'.*topk, batch_topk"),
         (SMALLEST + "[enrich]\nq = 2", InputError, "q is 2.*at least 0.0 and at most 1.0"),
         (SMALLEST + '[baselines]\nuse = ["pcaa"]', UnknownNameError, "'pcaa'.*mean 'pca'"),
         (SMALLEST + '[baselines]\nuse = "pca"', InputError, "use is 'pca'.*a list of texts"),
