@@ -40,7 +40,7 @@ class TrainingSettings:
     batch_size : int
         Tokens of a step.
     learning_rate : float
-        Highest rate of Adam.
+        Highest rate of Adam; by default it falls with the square root of ``features``.
     splits : tuple of str
         Neighbouring splits to learn from.
     normalisation : str
@@ -50,11 +50,13 @@ class TrainingSettings:
     auxiliary : float
         Weight of the loss by which dead features learn the residual; 0 leaves them dead.
     dead_after : int
-        Tokens without firing after which a feature is dead.
+        Tokens without firing after which a feature is dead; by default a tenth of ``n_tokens``,
+        and at least 100,000.
     blend : float
         Share of a data point in a decoder row's start; the rest is a random direction.
     precision : str
-        Arithmetic in which active features are chosen; their values are always float32.
+        Arithmetic in which active features are chosen, ``"bfloat16"`` or ``"float32"``; by default
+        the first where the processor has it. Activations themselves are always float32.
     """
 
     features: int

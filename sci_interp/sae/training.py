@@ -70,17 +70,10 @@ def train(
         Activations, stored or live.
     out
         Folder of the artefact.
-    features, k, seed, architecture, n_tokens, batch_size, splits, normalisation
-        See :class:`sci_interp.sae.settings.TrainingSettings`.
-    learning_rate
-        Highest rate of Adam; by default it falls with the square root of ``features``.
-    warm_up, decay, auxiliary, blend
-        See :class:`sci_interp.sae.settings.TrainingSettings`.
-    dead_after
-        Tokens without firing after which a feature is dead; a tenth of ``n_tokens``, and at least
-        100,000, by default.
-    precision
-        ``"bfloat16"``, ``"float32"``, or ``"auto"``: the first where the processor has it.
+    features, k, seed, architecture, n_tokens, batch_size, learning_rate, splits, normalisation
+        See :class:`sci_interp.sae.settings.TrainingSettings`, as for those that follow.
+    warm_up, decay, auxiliary, dead_after, blend, precision
+        None, or ``"auto"``, leaves the choice to the number of features, tokens, the processor.
     checkpoint_every
         Steps between checkpoints; has no influence on the result.
     progress
@@ -115,21 +108,13 @@ def train(
     if checkpoint_every < 1:
         raise InputError(f"checkpoint_every={checkpoint_every} is not usable", allowed="1 or more")
     batches = ShuffledBatches(source, splits=settings.splits, batch_size=batch_size, seed=seed)
-    parent = {
-        "model": source.model["name"],
-        "model_digest": source.model["digest"],
-        "layer": source.layer,
-        "activations": source.digest,
-    }
     folder = Path(out)
-    request = {**settings.as_json(), "model": parent["model"], "layer": parent["layer"]}
+    request = {**settings.as_json(), "model": source.model["name"], "layer": source.layer}
     if begin_artefact(folder, KIND, inputs={"activations": source.digest}, settings=request):
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         return load_sae(folder)
-    made = _run(batches, settings, folder, checkpoint_every=checkpoint_every, progress=progress)
-    sae = _assemble(*made, parent=parent)
-    sae = with_statistics(sae, source, splits=settings.splits, n_tokens=STATISTICS_TOKENS)
-    write_sae(sae, folder)
+    trained = _run(batches, settings, folder, checkpoint_every=checkpoint_every, progress=progress)
+    write_sae(_assemble(*trained, source=source), folder)
     finish_artefact(folder)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return load_sae(folder)
@@ -188,16 +173,23 @@ def _resume(path: Path, settings: TrainingSettings) -> tuple[Trainer, Normalisat
 
 
 def _assemble(
-    trainer: Trainer, units: Normalisation, *, parent: dict[str, str]
+    trainer: Trainer, units: Normalisation, *, source: ActivationSource
 ) -> SparseAutoencoder:
+    settings = trainer.settings
     columns = ("step", "fvu", "l0", "dead_fraction")
     curve = [dict(zip(columns, point, strict=True)) for point in trainer.curve]
-    return SparseAutoencoder(
+    sae = SparseAutoencoder(
         weights=trainer.weights,
         sparsity=trainer.sparsity,
         normalisation=units,
-        scale=np.ones(trainer.settings.features, np.float32),
-        firing_rate=np.zeros(trainer.settings.features, np.float32),
-        parent=parent,
-        training={**trainer.settings.as_json(), "curve": curve},
+        scale=np.ones(settings.features, np.float32),
+        firing_rate=np.zeros(settings.features, np.float32),
+        parent={
+            "model": source.model["name"],
+            "model_digest": source.model["digest"],
+            "layer": source.layer,
+            "activations": source.digest,
+        },
+        training={**settings.as_json(), "curve": curve},
     )
+    return with_statistics(sae, source, splits=settings.splits, n_tokens=STATISTICS_TOKENS)
