@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import planted
 import pytest
 
+from sci_interp.adapter import Label
 from sci_interp.enrichment import enrich, format_table, load_enrichment
 from sci_interp.enrichment.intervals import bootstrap_pairs
 from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
 from sci_interp.enrichment.measures import Confusion
+from sci_interp.enrichment.memory import MemoryAnnotations
 from sci_interp.enrichment.selection import select_thresholds, share_of_scale
 from sci_interp.enrichment.table import COLUMNS, build_table
 from sci_interp.errors import InputError, StoreError
@@ -256,3 +259,32 @@ def test_other_settings_in_the_same_folder_and_damage_are_refused(tmp_path, worl
         load_enrichment(out)
     with pytest.raises(StoreError, match="not an artefact"):
         load_enrichment(tmp_path)
+
+
+def test_a_group_known_in_one_half_and_an_empty_vault(monkeypatch):
+    monkeypatch.setitem(planted.FRACTIONS, "discovery", 0.5)
+    monkeypatch.setitem(planted.FRACTIONS, "test", 0.5)
+    monkeypatch.setitem(planted.FRACTIONS, "vault", 0.0)
+    made = small_world(4, n_families=60)
+    first, last = made.axis.record_range(["discovery"])
+    all_ = made.known.everything
+    labels = [*made.known.labels, Label("lone", "elsewhere", "")]
+    everything = replace(
+        all_,
+        label=np.append(all_.label, 3),
+        instance=np.append(all_.instance, 10**6),
+        start=np.append(all_.start, made.axis.record_starts[first]),
+        stop=np.append(all_.stop, made.axis.record_starts[first] + 5),
+        known_group=np.append(all_.known_group, 1),
+        known_start=np.append(all_.known_start, made.axis.record_starts[first]),
+        known_stop=np.append(all_.known_stop, made.axis.record_starts[last]),
+    )
+    known = MemoryAnnotations(made.axis, labels, everything)
+    result = enrich(made.features, known, **FAST)
+    assert np.isnan(result.replication_rate)
+    assert result.table["replicated"].isna().all()
+    assert (result.table["class"] == "site").any()
+    lone = result.table[result.table["label"] == "lone"]
+    assert set(lone["class"]) <= {"not identifiable", "none"}
+    assert lone["log_odds_low"].isna().all()
+    assert "Replicated" not in result.format()
