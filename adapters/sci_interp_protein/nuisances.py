@@ -1,4 +1,4 @@
-"""Cheap explanations of a feature: which residue it is, and where in the chain it stands."""
+"""Cheap explanations of a feature: the residue, its neighbours, and the place in the chain."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from sci_interp.adapter import Nuisances
 from .alphabet import AMINO_ACIDS
 from .labels import RESIDUE_CLASSES
 
-__all__ = ["IDENTITY", "NUISANCES", "POSITION", "nuisance_codes"]
+__all__ = ["IDENTITY", "NEIGHBOURS", "NUISANCES", "POSITION", "nuisance_codes"]
 
 IDENTITY = "token identity"
+NEIGHBOURS = "neighbours"
 POSITION = "position"
 
+#: Offsets of the neighbours: a network with random weights already detects these residues.
+_OFFSETS = (-4, -3, -2, -1, 1, 2, 3, 4)
 _NEAR = (5, 10, 20, 40)
 _N_DECILES = 10
 _OTHER = len(AMINO_ACIDS)
@@ -32,6 +35,9 @@ _NAMES = {
         *(f"kmer={first}{second}" for first, second in product(AMINO_ACIDS, repeat=2)),
         *(f"residue_class={name}" for name in RESIDUE_CLASSES),
     ),
+    NEIGHBOURS: tuple(
+        f"amino_acid={letter} at {offset:+d}" for offset in _OFFSETS for letter in AMINO_ACIDS
+    ),
     POSITION: (
         *(f"position:first {n}" for n in _NEAR),
         *(f"position:last {n}" for n in _NEAR),
@@ -42,7 +48,7 @@ _NAMES = {
 
 #: Every nuisance feature. ``kmer=GK`` is a K after a G; ``amino_acid=X`` any letter beyond the 20.
 NUISANCES = Nuisances(
-    names=_NAMES[IDENTITY] + _NAMES[POSITION],
+    names=tuple(name for names in _NAMES.values() for name in names),
     families=tuple(family for family, names in _NAMES.items() for _ in names),
 )
 
@@ -61,7 +67,7 @@ def nuisance_codes(sequence: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]
         Residue position from 0, and index into :data:`NUISANCES`.
     """
     letters = _LETTER[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
-    active = np.concatenate([_identity(letters), _position(letters)], axis=1)
+    active = np.concatenate([_identity(letters), _neighbours(letters), _position(letters)], axis=1)
     # Row-major order is the order asked for.
     token, column = np.nonzero(active >= 0)
     feature = active[token, column]
@@ -83,12 +89,25 @@ def _identity(letters: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.column_stack([letters, pair, classes])
 
 
+def _neighbours(letters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the identity of the residues around every token, -1 outside the chain."""
+    reach = max(_OFFSETS)
+    padded = np.pad(letters, reach, constant_values=_OTHER)
+    first = len(_NAMES[IDENTITY])
+    columns = []
+    for index, offset in enumerate(_OFFSETS):
+        letter = padded[reach + offset : reach + offset + len(letters)]
+        feature = first + index * len(AMINO_ACIDS) + letter
+        columns.append(np.where(letter < _OTHER, feature, -1))
+    return np.column_stack(columns)
+
+
 def _position(letters: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the position features of every token, -1 where a column does not apply."""
     n_tokens = len(letters)
     at = np.arange(n_tokens)
     near = np.array(_NEAR)
-    first = len(_NAMES[IDENTITY])
+    first = len(_NAMES[IDENTITY]) + len(_NAMES[NEIGHBOURS])
     columns = np.concatenate(
         [
             at[:, None] < near,

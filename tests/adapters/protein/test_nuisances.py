@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sci_interp_protein.alphabet import AMINO_ACIDS, RESIDUES
 from sci_interp_protein.labels import RESIDUE_CLASSES
-from sci_interp_protein.nuisances import IDENTITY, NUISANCES, POSITION, nuisance_codes
+from sci_interp_protein.nuisances import (
+    IDENTITY,
+    NEIGHBOURS,
+    NUISANCES,
+    POSITION,
+    nuisance_codes,
+)
 from sci_interp_protein.windows import BACKGROUND, REACH, describe_residue_windows
 
 
@@ -22,6 +28,9 @@ def expected(sequence: str) -> set[tuple[int, str]]:
         names += [
             f"residue_class={k}" for k, members in RESIDUE_CLASSES.items() if letter in members
         ]
+        for offset in (-4, -3, -2, -1, 1, 2, 3, 4):
+            other = sequence[at + offset] if 0 <= at + offset < n else "X"
+            names += [f"amino_acid={other} at {offset:+d}"] * (other in AMINO_ACIDS)
         names += [f"position:first {m}" for m in (5, 10, 20, 40) if at < m]
         names += [f"position:last {m}" for m in (5, 10, 20, 40) if n - 1 - at < m]
         names += [f"position:decile {10 * at // n + 1}"]
@@ -43,7 +52,8 @@ def test_codes_say_what_their_names_say(sequence):
 def test_names_are_unique_and_families_split_them():
     assert len(set(NUISANCES.names)) == len(NUISANCES.names) == len(NUISANCES.families)
     for name, family in zip(NUISANCES.names, NUISANCES.families, strict=True):
-        assert family == (POSITION if name.startswith("position") else IDENTITY)
+        cheap = NEIGHBOURS if " at " in name else IDENTITY
+        assert family == (POSITION if name.startswith("position") else cheap)
 
 
 def sequence_of(n: int, seed: int) -> str:
