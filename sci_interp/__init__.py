@@ -16,6 +16,7 @@ _HOME = {
     "FeatureStore": "features",
     "SciInterpError": "errors",
     "SparseAutoencoder": "sae",
+    "StudyResult": "pipeline",
     "adapters": "registry",
     "annotate": "annotations",
     "calibrate": "enrichment",

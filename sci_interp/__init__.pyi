@@ -30,6 +30,7 @@ from .annotations import AnnotationStore as AnnotationStore
 from .enrichment import EnrichmentResult as EnrichmentResult
 from .enrichment import load_enrichment as load_enrichment
 from .candidates import Candidates as Candidates
+from .pipeline import StudyResult as StudyResult
 
 # What every error of this library is.
 from .errors import SciInterpError as SciInterpError
