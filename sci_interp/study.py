@@ -85,6 +85,7 @@ class EnrichSettings:
     q: float = _setting(0.05, least=0.0, most=1.0)
     n_permutations: int = _setting(4_000, least=1)
     max_permutations: int = _setting(100_000, least=1)
+    n_per_label: int = _setting(0, least=0)
     n_bootstrap: int = _setting(2_000, least=0)
     dependence: Literal["bh", "by"] = _setting("bh", choices=("bh", "by"))
 

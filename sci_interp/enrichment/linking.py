@@ -43,7 +43,7 @@ SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5
 #: Activity entries that are held at once.
-MAX_ENTRIES = 2**24
+MAX_ENTRIES = 2**25
 
 TOO_FEW_FAMILIES = "label in fewer than 8 families of a half"
 TOO_CONCENTRATED = "effective number of families below 5"
@@ -67,6 +67,8 @@ class LinkSettings:
         Threads; nothing depends on it.
     max_entries : int
         Activity entries held at once: memory; nothing depends on it.
+    n_per_label : int
+        Features of a label that go on to the permutation test, by the screen's T; 0 for all.
     """
 
     q: float = 0.05
@@ -76,6 +78,7 @@ class LinkSettings:
     dependence: Dependence = "bh"
     n_threads: int = field(default_factory=default_threads)
     max_entries: int = MAX_ENTRIES
+    n_per_label: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,12 +219,24 @@ def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> _Screened:
             spread = robust.kish >= MIN_KISH
             reasons[TOO_CONCENTRATED] += int((~spread).sum())
             unjudged.append(piece[~spread])
-            passed.append(piece[spread & (robust.p < SCREEN_P)])
+            fine = spread & (robust.p < SCREEN_P)
+            passed.append(piece[fine].assign(statistic=robust.statistic[fine]))
     return _Screened(
-        pd.concat(passed, ignore_index=True),
+        _strongest(pd.concat(passed, ignore_index=True), study.settings.n_per_label),
         pd.concat(unjudged, ignore_index=True)[["feature", "label"]],
         n_candidates,
     )
+
+
+def _strongest(passed: pd.DataFrame, n_per_label: int) -> pd.DataFrame:
+    """Return the pairs with each label's largest T, in the order given.
+
+    T is of the selecting half, so the other half's p and their adjustment stay valid.
+    """
+    if n_per_label and len(passed):
+        order = passed.sort_values(["statistic", "feature"], ascending=[False, True], kind="stable")
+        passed = order.groupby("label", sort=False).head(n_per_label).sort_index()
+    return passed.drop(columns="statistic", errors="ignore").reset_index(drop=True)
 
 
 def _candidates(study: Study, way: Direction, group: int) -> pd.DataFrame:
@@ -317,4 +332,4 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
     unknown = pairs["p"].isna().to_numpy()
     classes[unknown] = "not identifiable"
     q = np.where(unknown, np.nan, adjusted["p"])
-    return pairs.assign(direction=way.number, q=q, **{"class": classes})
+    return pairs.assign(direction=way.number, q=q, **{"class": classes.astype(str)})

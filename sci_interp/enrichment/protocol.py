@@ -49,6 +49,7 @@ def enrich(
     seed: int = 0,
     n_permutations: int = 4_000,
     max_permutations: int = 100_000,
+    n_per_label: int = 0,
     n_bootstrap: int = 2_000,
     dependence: Dependence = "bh",
     protocol: Protocol = "two-stage",
@@ -79,6 +80,9 @@ def enrich(
         Draws of a pair at most; they stop early where a pair is clearly no link.
     max_permutations
         Draws where so few pairs are left that their p must be finer.
+    n_per_label
+        Features of a label that are tested by permutation at most, those with the largest T on
+        the selecting half; 0 tests all that pass the screen. Bounds the time of large studies.
     n_bootstrap
         Resamples of families for the intervals; 0 gives none.
     dependence
@@ -103,6 +107,7 @@ def enrich(
         "seed": seed,
         "n_permutations": n_permutations,
         "max_permutations": max_permutations,
+        "n_per_label": n_per_label,
         "n_bootstrap": n_bootstrap,
         "dependence": dependence,
         "protocol": protocol,
@@ -116,7 +121,13 @@ def enrich(
         if begin_artefact(folder, KIND, inputs=inputs, settings=settings):
             return load_enrichment(folder)
     test = LinkSettings(
-        q, seed, n_permutations, max_permutations, dependence, n_threads or default_threads()
+        q=q,
+        seed=seed,
+        n_permutations=n_permutations,
+        max_permutations=max_permutations,
+        dependence=dependence,
+        n_threads=n_threads or default_threads(),
+        n_per_label=n_per_label,
     )
     sources = {MAIN: features, **baselines}
     outcomes: dict[str, _Outcome] = {}
@@ -160,6 +171,7 @@ def _require_settings(settings: Mapping[str, Any]) -> None:
         "seed": (settings["seed"] >= 0, "0 or more"),
         "n_permutations": (settings["n_permutations"] >= 1, "1 or more"),
         "max_permutations": (settings["max_permutations"] >= 1, "1 or more"),
+        "n_per_label": (settings["n_per_label"] >= 0, "0 (all) or more"),
         "n_bootstrap": (settings["n_bootstrap"] >= 0, "0 or more"),
         "dependence": (settings["dependence"] in get_args(Dependence), "'bh' or 'by'"),
         "protocol": (settings["protocol"] in get_args(Protocol), "'two-stage' or 'interplm'"),

@@ -128,7 +128,7 @@ def _reported(selection: Selection, links: Links) -> pd.DataFrame:
     return merged.assign(
         direction=merged["direction"].fillna(0).astype(np.int64),
         best=merged["best"].eq(True),
-        **{"class": merged["class"].where(merged["class"].notna(), untested)},
+        **{"class": merged["class"].where(merged["class"].notna(), untested).astype(str)},
     )
 
 

@@ -110,6 +110,25 @@ def test_threads_and_memory_bounds_change_nothing(world, monkeypatch):
     pd.testing.assert_frame_equal(table[shared], one.table[shared])
 
 
+def test_at_most_so_many_features_of_a_label_are_tested_and_the_true_one_is_among_them(world):
+    selection = select_thresholds(world.features, world.known)
+    settings = LinkSettings(n_permutations=200, max_permutations=200)
+    free = link_pairs(Study(world.features, world.known, selection, settings))
+    few = link_pairs(
+        Study(world.features, world.known, selection, replace(settings, n_per_label=1))
+    )
+    assert few.n_tested < free.n_tested
+    for direction in (0, 1):
+        of = few.table[few.table["direction"] == direction]
+        assert not of["label"].duplicated().any()
+    linked = few.table[few.table["class"] == "site"]
+    assert {(int(pair.feature), int(pair.label)) for pair in linked.itertuples()} == {
+        (0, 0),
+        (1, 1),
+        (2, 2),
+    }
+
+
 def test_thresholds_maximise_hybrid_f1_and_prefer_the_higher(world):
     selection = select_thresholds(world.features, world.known)
     chosen = selection.confusion(0, "discovery", slice(None), 0).hybrid_f1
@@ -227,6 +246,7 @@ def test_other_records_are_refused(world):
         ({"seed": -1}, "seed is -1"),
         ({"n_permutations": 0}, "n_permutations"),
         ({"max_permutations": 0}, "max_permutations"),
+        ({"n_per_label": -1}, "n_per_label"),
         ({"n_bootstrap": -1}, "n_bootstrap"),
         ({"dependence": "bonferroni"}, "'bh' or 'by'"),
         ({"protocol": "fisher"}, "two-stage"),
