@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from sci_interp.adapter import (
     Label,
     ModelIdentity,
@@ -86,8 +88,8 @@ class AlphabetAdapter:
         for record in records:
             word = dataset.text[record]
             runs = [("vowel", f"v{i}", i, i + 1) for i, c in enumerate(word) if c in _VOWELS]
-            pairs = zip(word[:-1], word[1:], strict=True)
-            runs += [("double", f"d{i}", i, i + 2) for i, (a, b) in enumerate(pairs) if a == b]
+            pairs = enumerate(itertools.pairwise(word))
+            runs += [("double", f"d{i}", i, i + 2) for i, (a, b) in pairs if a == b]
             yield RecordAnnotations(record, runs, [("letters", 0, len(word))])
 
     def nuisances(self) -> Nuisances:

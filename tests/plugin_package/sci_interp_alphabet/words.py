@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+
 from sci_interp.errors import InputError
 
 WORDS = ("abacus", "bassoon", "cellar", "dynamo", "ember", "ferry", "gazebo", "harbour")
