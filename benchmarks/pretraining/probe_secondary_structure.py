@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor, nn
+
 from sci_interp_protein.alphabet import CLS, EOS, PAD, encode_letters
 from sci_interp_protein.bytenet import ByteNet, ByteNetConfig
-from torch import Tensor, nn
 
 STATES = "HEC"
 Chain = tuple[str, str, str]

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from Bio.SeqIO.FastaIO import SimpleFastaParser
 from numpy.typing import NDArray
-from sci_interp_protein.alphabet import CLS, EOS, MASK, PAD, STANDARD, encode_letters
 from torch import Tensor
+
+from sci_interp_protein.alphabet import CLS, EOS, MASK, PAD, STANDARD, encode_letters
 
 CROP = 256
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from protein_corpus import Corpus, mask_tokens, read_corpus
 from safetensors.torch import save_file
-from sci_interp_protein.bytenet import ByteNet, ByteNetConfig
 from torch import Tensor, nn
+
+from sci_interp_protein.bytenet import ByteNet, ByteNetConfig
 
 WARM_UP = 200
 

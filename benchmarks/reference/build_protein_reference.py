@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sci_interp_protein.clusters import read_clusters
 from sci_interp_protein.feature_types import Feature
 from sci_interp_protein.reference import ReferenceProtein, write_proteins

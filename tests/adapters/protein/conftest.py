@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from sci_interp_protein.alphabet import AMINO_ACIDS, MASK, PAD, VOCABULARY
 from sci_interp_protein.bytenet import ByteNet, ByteNetConfig
 from sci_interp_protein.records import ProteinDataset

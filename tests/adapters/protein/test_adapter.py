@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+
+from sci_interp.adapter import Adapter
+from sci_interp.errors import InputError, UnknownNameError
+from sci_interp.testing import check_adapter
 from sci_interp_protein.adapter import ProteinAdapter
 from sci_interp_protein.alphabet import AMINO_ACIDS
 from sci_interp_protein.models import load_network
 from sci_interp_protein.passes import PassSettings, run_layers
 from sci_interp_protein.records import ProteinDataset
-
-from sci_interp.adapter import Adapter
-from sci_interp.errors import InputError, UnknownNameError
-from sci_interp.testing import check_adapter
 
 LENGTHS = (40, 7, 121, 1, 64)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from sci_interp.errors import InputError
 from sci_interp_protein.clusters import read_clusters
 from sci_interp_protein.reference import read_reference
 from sci_interp_protein.residue_strings import read_residue_strings
 from sci_interp_protein.structures import assign_states, read_chains
 from sci_interp_protein.uniprot import read_entries
-
-from sci_interp.errors import InputError
 
 ATOM = "ATOM  {n:5d}  {a:<3} GLY A{r:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           {e}\n"
 PDB = "".join(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from sci_interp.adapter import RecordAnnotations
+from sci_interp.errors import InputError
 from sci_interp_protein.annotations import AnnotationBuilder, AnnotationSet, load_annotations
 from sci_interp_protein.feature_types import Entry, Feature
 from sci_interp_protein.labels import NUISANCE_LABELS, RESIDUE_CLASSES, nuisance_runs
 from sci_interp_protein.residue_strings import StateTrack
-
-from sci_interp.adapter import RecordAnnotations
-from sci_interp.errors import InputError
 
 SEQUENCES = {"P1": "MKVLAAGGCC" * 4, "P2": "ACDEFGHIKLMNPQRSTVWY", "P3": "M" * 12}
 HEADER = "protein_id\tfeature\tstart\tend\tnote\n"

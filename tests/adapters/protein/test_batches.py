@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sci_interp_protein.alphabet import Vocabulary
-from sci_interp_protein.batches import build_batch, plan_batches, plan_windows
 
 from sci_interp.errors import InputError
+from sci_interp_protein.alphabet import Vocabulary
+from sci_interp_protein.batches import build_batch, plan_batches, plan_windows
 
 settings = st.integers(2, 40).flatmap(
     lambda window: st.tuples(st.integers(1, 200), st.just(window), st.integers(0, window - 1))

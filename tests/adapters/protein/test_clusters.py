@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from sci_interp.errors import InputError
 from sci_interp_protein.alphabet import AMINO_ACIDS
 from sci_interp_protein.clusters import assign_blocks, cluster_with_mmseqs, read_clusters
 from sci_interp_protein.families import name_families
 from sci_interp_protein.kmer_families import join_by_kmers
-
-from sci_interp.errors import InputError
 
 SEQUENCES = {"P1": "MKV", "P2": "MKL", "sp|P3|C_D": "AAA"}
 

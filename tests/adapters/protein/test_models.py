@@ -7,14 +7,14 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
+from sci_interp.errors import InputError, MissingExtraError, UnknownNameError
+from sci_interp.hooks import capture
 from sci_interp_protein import esm_checkpoints
 from sci_interp_protein.alphabet import VOCABULARY, Vocabulary
 from sci_interp_protein.models import load_network
 from sci_interp_protein.network import Network
 from sci_interp_protein.passes import PassSettings, run_layers
-
-from sci_interp.errors import InputError, MissingExtraError, UnknownNameError
-from sci_interp.hooks import capture
 
 SEQUENCE = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ"
 

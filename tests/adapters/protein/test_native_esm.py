@@ -7,13 +7,13 @@ from importlib import metadata
 import pytest
 import torch
 from safetensors.torch import save_file
-from sci_interp_protein import native_esm
-from sci_interp_protein.adapter import ProteinAdapter
-from sci_interp_protein.models import load_network
 
 from sci_interp.errors import InputError, MissingExtraError, UnknownNameError
 from sci_interp.hooks import capture
 from sci_interp.testing import check_adapter
+from sci_interp_protein import native_esm
+from sci_interp_protein.adapter import ProteinAdapter
+from sci_interp_protein.models import load_network
 
 LENGTHS = (40, 7, 121, 64)
 

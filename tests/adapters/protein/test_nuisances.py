@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sci_interp_protein.alphabet import AMINO_ACIDS, RESIDUES
 from sci_interp_protein.labels import RESIDUE_CLASSES
 from sci_interp_protein.nuisances import (

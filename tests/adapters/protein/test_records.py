@@ -7,10 +7,10 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sci_interp_protein.records import ProteinDataset, read_fasta
 
 from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError, MissingExtraError, SciInterpError, UnknownNameError
+from sci_interp_protein.records import ProteinDataset, read_fasta
 
 GOOD = """>sp|P12345|AATM_RABIT Aspartate aminotransferase
 MALL

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from sci_interp.errors import InputError
 from sci_interp_protein.clusters import read_clusters
 from sci_interp_protein.feature_types import GROUP_OF_TYPE, Feature
 from sci_interp_protein.reference import (
@@ -23,8 +25,6 @@ from sci_interp_protein.reference import (
     write_proteins,
 )
 from sci_interp_protein.uniprot import read_entries
-
-from sci_interp.errors import InputError
 
 HEADER = "\t".join(COLUMNS)
 #: Labels that the study must be able to test, and the families that it needs for each.

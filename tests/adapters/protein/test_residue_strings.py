@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sci_interp_protein.labels import state_runs
-from sci_interp_protein.residue_strings import StateTrack, read_residue_strings
 
 from sci_interp.errors import InputError
+from sci_interp_protein.labels import state_runs
+from sci_interp_protein.residue_strings import StateTrack, read_residue_strings
 
 
 def read(folder: Path, name: str, text: str) -> list[StateTrack]:

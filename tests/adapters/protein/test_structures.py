@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from Bio.Data.PDBData import protein_letters_1to3
+
+from sci_interp.errors import InputError
 from sci_interp_protein.alphabet import AMINO_ACIDS
 from sci_interp_protein.annotations import load_annotations
 from sci_interp_protein.chain_mapping import place_residues
@@ -21,8 +23,6 @@ from sci_interp_protein.structures import (
     read_chains,
     read_structure_tracks,
 )
-
-from sci_interp.errors import InputError
 
 THREE = {letter: name.upper() for letter, name in protein_letters_1to3.items()}
 SEQUENCE = "MKVLAAEGHICRNDQSTFWYMKVLAAEGHI"

@@ -12,11 +12,11 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from sci_interp.errors import InputError
 from sci_interp_protein.feature_types import EXCLUDED_TYPES, GROUP_OF_TYPE, Feature, clean_note
 from sci_interp_protein.text_files import MAX_LINE_BYTES, read_lines, read_text
 from sci_interp_protein.uniprot import read_entries
-
-from sci_interp.errors import InputError
 
 HEADER = "protein_id\tfeature\tstart\tend\tnote\n"
 NOTES = st.text("abcXYZ()'+-/ ", max_size=20).map(clean_note).filter(lambda n: clean_note(n) == n)
