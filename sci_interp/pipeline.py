@@ -20,6 +20,7 @@ from .feature_subsets import FeatureSubset, split_families
 from .features import FeatureStore, encode, encode_nuisances
 from .manifest import begin_artefact, finish_artefact, is_finished
 from .registry import load_adapter
+from .schema import Split
 from .source import ActivationSource
 from .streams import require_layer
 from .study import Study, read_study
@@ -35,6 +36,8 @@ __all__ = ["StudyResult", "run"]
 #: Baselines that are linear projections of the activations.
 PROJECTIONS = ("channels", "pca", "ica", "probe")
 SHUFFLED = "shuffled"
+#: What every method that uses no label is fitted on: the autoencoders and the projections alike.
+UNLABELLED: tuple[Split, ...] = ("train", "discovery")
 FIDELITY_FILE = "fidelity.json"
 REPORT_FILE = "report.html"
 
@@ -213,6 +216,7 @@ class _Work:
             n_tokens=chosen.n_tokens,
             batch_size=chosen.batch_size,
             learning_rate=chosen.learning_rate or None,
+            splits=UNLABELLED,
             progress=self.progress,
         )
 
@@ -269,16 +273,21 @@ class _Work:
 
         if is_finished(folder):
             found = projections.load_projection(folder)
-            if found.parent.get("activations") == self.source.digest:
+            annotations = found.details.get("annotations", self.known.digest)
+            if found.parent.get("activations") == self.source.digest and (
+                annotations == self.known.digest
+            ):
                 return found
         fitted: LinearProjection
         if name == "channels":
-            fitted = projections.ChannelProjection.fit(self.source)
+            fitted = projections.ChannelProjection.fit(self.source, UNLABELLED)
         elif name == "pca":
-            fitted = projections.PcaProjection.fit(self.source)
+            fitted = projections.PcaProjection.fit(self.source, UNLABELLED)
         elif name == "ica":
-            fitted = projections.IcaProjection.fit(self.source, seed=self.study.study.seed)
+            seed = self.study.study.seed
+            fitted = projections.IcaProjection.fit(self.source, UNLABELLED, seed=seed)
         else:
+            # Labels are used: nothing that is linked later may be seen.
             fitted = projections.ProbeProjection.fit(self.source, self.known)
         fitted.save(folder)
         return fitted
