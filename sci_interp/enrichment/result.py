@@ -67,7 +67,7 @@ class EnrichmentResult:
         """
         linked = self.table["class"].isin(LINKED)
         if self._is_interplm:
-            both = self.table[["hybrid_f1", "discovery_hybrid_f1"]]
+            both = self.table[["hybrid_f1", "chosen_on_hybrid_f1"]]
             linked = (both > STRONG_F1).all(axis=1)
         return self.table[linked].reset_index(drop=True)
 

@@ -28,17 +28,23 @@ instances are hit at one token at least.
 ``class``                     ``site``, ``record``, ``positional``, ``none``, ``not identifiable``;
                               ``not tested`` under InterPLM's rule
 ``direction``                 which half chose and which tested
-``discovery_hybrid_f1``       hybrid F1 on the half that chose the threshold
+``chosen_on_hybrid_f1``       hybrid F1 on the half that chose the threshold, which the measures
+                              above do not see
 ``vault_f1, vault_log_odds``  F1 and log odds ratio on the vault, for linked pairs
 ``replicated``                on the vault: same sign, overlapping interval of the log odds ratio,
                               F1 at least half; empty without linked pair or label there
-``best``                      the label's best feature by hybrid F1 on the discovery half
+``best``                      the label's best feature by hybrid F1 on the half that chose
 ``best_baseline``             baseline whose best feature for the label has the best hybrid F1 on
                               the choosing half
 ``best_baseline_hybrid_f1``   that feature's hybrid F1 on the testing half
 ============================  =================================================================
 
 Rows without p were not tested: they are here as a label's best feature or for their F1.
+
+A label has many rows, and the best of many is better than it deserves on the half that ranked
+them. So rows are ranked, and the row that is printed for a label is picked, by
+``chosen_on_hybrid_f1`` alone, linked rows before others; what is printed of it was measured on the
+other half.
 """
 
 from __future__ import annotations
@@ -54,7 +60,7 @@ from .linking import Links, Study
 from .selection import DIRECTIONS, Selection, share_of_scale
 from .tracks import read_labels
 
-__all__ = ["COLUMNS", "STRONG_F1", "add_baselines", "build_table", "format_table"]
+__all__ = ["COLUMNS", "STRONG_F1", "add_baselines", "build_table", "format_table", "sort_rows"]
 
 Ints = NDArray[np.int64]
 
@@ -75,7 +81,7 @@ COLUMNS = (
     "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
     "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:7], "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
-    "p_local", "p_swap", "p", "q", "class", "direction", "discovery_hybrid_f1",
+    "p_local", "p_swap", "p", "q", "class", "direction", "chosen_on_hybrid_f1",
     "vault_f1", "vault_log_odds", "replicated", "best",
     "best_baseline", "best_baseline_hybrid_f1",
 )  # fmt: skip
@@ -84,14 +90,16 @@ SHOWN = (
     "log_odds", "log_odds_low", "log_odds_high", "p", "q", "class", "best_baseline_hybrid_f1",
 )  # fmt: skip
 LINKED = ("site", "record", "positional")
+#: Takes the place of a direction where a pair is reported for its F1 on both halves.
+STRONG = len(DIRECTIONS)
 
 
 def build_table(study: Study, links: Links, *, n_bootstrap: int) -> pd.DataFrame:
     """Return the reported rows of one source, without the columns on baselines.
 
-    Rows: pairs linked in either direction, the best feature of every label, and pairs whose
-    hybrid F1 exceeds 0.5 on both halves. Findings come before nuisance labels; then they are
-    sorted by class and hybrid F1.
+    Rows: pairs linked in either direction, the best feature of every label in each direction, and
+    pairs whose hybrid F1 exceeds 0.5 on both halves. Findings come before nuisance labels, linked
+    rows before others; then they are sorted by the hybrid F1 on the half that chose.
     """
     pairs = _reported(study.selection, links)
     parts = [
@@ -100,34 +108,42 @@ def build_table(study: Study, links: Links, *, n_bootstrap: int) -> pd.DataFrame
     ]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     table = _replicate(study, table, n_bootstrap)
-    rank = table["class"].map({name: at for at, name in enumerate((*LINKED, "none"))}).fillna(9)
-    keys = (table["feature"], table["label_number"], -table["hybrid_f1"], rank, table["nuisance"])
-    order = np.lexsort(keys)
-    return table.iloc[order].reset_index(drop=True)
+    return sort_rows(table)
+
+
+def sort_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return rows sorted by what the choosing half says, with a new index."""
+    ranked, unlinked = -table["chosen_on_hybrid_f1"], ~table["class"].isin(LINKED)
+    keys = (table["feature"], table["label_number"], ranked, unlinked, table["nuisance"])
+    return table.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
 def _reported(selection: Selection, links: Links) -> pd.DataFrame:
     """Return feature, label, direction, outcome of the rows to report."""
-    tested = links.table
-    strong: list[tuple[int, int, bool]] = []
+    strong: list[tuple[int, int, int]] = []
     for label in range(selection.n_labels):
-        here = selection.confusion(0, "discovery", slice(None), label).hybrid_f1
-        there = selection.confusion(0, "test", slice(None), label).hybrid_f1
-        best = int(here.argmax())
-        if here[best] > 0:
-            strong.append((best, label, True))
-        both = np.flatnonzero((here > STRONG_F1) & (there > STRONG_F1))
-        strong += [(int(feature), label, False) for feature in both if feature != best]
-    extra = pd.DataFrame(strong, columns=["feature", "label", "best"])
-    extra = extra.astype({"feature": np.int64, "label": np.int64, "best": bool})
-    merged = tested.merge(extra, on=["feature", "label"], how="outer")
-    merged = merged[merged["class"].isin(LINKED) | merged["best"].notna()]
+        for way in DIRECTIONS:
+            here = selection.confusion(way.number, way.selecting, slice(None), label).hybrid_f1
+            if here.max() > 0:
+                strong.append((int(here.argmax()), label, way.number))
+        halves = [
+            selection.confusion(0, split, slice(None), label).hybrid_f1
+            for split in ("discovery", "test")
+        ]
+        both = np.flatnonzero(np.min(halves, axis=0) > STRONG_F1)
+        strong += [(int(feature), label, STRONG) for feature in both]
+    extra = pd.DataFrame(strong, columns=["feature", "label", "as_best"]).astype(np.int64)
+    first = extra.sort_values("as_best", kind="stable").drop_duplicates(["feature", "label"])
+    merged = links.table.merge(first, on=["feature", "label"], how="outer")
+    merged = merged[merged["class"].isin(LINKED) | merged["as_best"].notna()]
+    direction = merged["direction"].fillna(merged["as_best"].replace(STRONG, 0)).astype(np.int64)
+    best = pd.MultiIndex.from_frame(extra)
     unjudged = pd.MultiIndex.from_frame(links.unjudged)
     known = pd.MultiIndex.from_frame(merged[["feature", "label"]]).isin(unjudged)
     untested = np.where(known, "not identifiable", "none")
     return merged.assign(
-        direction=merged["direction"].fillna(0).astype(np.int64),
-        best=merged["best"].eq(True),
+        direction=direction,
+        best=pd.MultiIndex.from_arrays([merged["feature"], merged["label"], direction]).isin(best),
         **{"class": merged["class"].where(merged["class"].notna(), untested).astype(str)},
     )
 
@@ -156,7 +172,7 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
         n_both=table.true_positive.astype(np.int64),
         threshold=share_of_scale(selection.floors, bins),
         direction=way.name,
-        discovery_hybrid_f1=chosen.hybrid_f1,
+        chosen_on_hybrid_f1=chosen.hybrid_f1,
         **{name: getattr(table, name) for name in POINTS},
     )
     numbers = pd.DataFrame({"feature": feature, "label": label, "bin": result["bin"].to_numpy()})
@@ -227,6 +243,8 @@ def _best_baseline(
 
 def format_table(table: pd.DataFrame, *, n_rows: int = 20) -> str:
     """Return a table as text: the first row of each label, with the columns asked for first.
+
+    The rows of a table are sorted by what the choosing half said, see this module's description.
 
     Parameters
     ----------

@@ -213,11 +213,14 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _top_links(links: pd.DataFrame, n_top: int) -> list[dict[str, Any]]:
-    """Return the best link of each label in turn, site-level first; every feature once."""
+    """Return the best link of each label in turn, site-level first; every feature once.
+
+    Best by the half that chose, so that what is shown of a link did not select it.
+    """
     rank = links["class"].map({"site": 0, "record": 1, "positional": 2})
     order = links.assign(rank=rank, nuisance=links["nuisance"].astype(bool))
     order = order.sort_values(
-        ["nuisance", "rank", "hybrid_f1", "feature"], ascending=[True, True, False, True]
+        ["nuisance", "rank", "chosen_on_hybrid_f1", "feature"], ascending=[True, True, False, True]
     )
     order = order.assign(turn=order.groupby("label").cumcount())
     order = order.sort_values(["nuisance", "turn"], kind="stable").drop_duplicates("feature")

@@ -40,6 +40,7 @@ class Result:
     settings: dict[str, Any] = field(default_factory=lambda: {"q": 0.05, "protocol": "two-stage"})
     digest: str = "e" * 64
     replication_rate: float = float("nan")
+    path: Path | None = None
 
 
 def result() -> Result:
@@ -49,6 +50,7 @@ def result() -> Result:
         (5, "DOMAIN", "record", False, 0.5, 40, 1.0, 0.4, 0.1, 0.5, 3.0, 1e-5, 2e-4, False),
     ]
     links = pd.DataFrame(rows, columns=list(LINK_COLUMNS))
+    links["chosen_on_hybrid_f1"] = links["hybrid_f1"]
     links["replicated"] = links["replicated"].astype("boolean")
     summary = pd.DataFrame({"source": ["features", "channels"], "n_labels_site": [2, 1]})
     return Result(links, summary)

@@ -18,8 +18,8 @@ from sci_interp.enrichment.intervals import bootstrap_pairs
 from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
 from sci_interp.enrichment.measures import Confusion
 from sci_interp.enrichment.memory import MemoryAnnotations
-from sci_interp.enrichment.selection import select_thresholds, share_of_scale
-from sci_interp.enrichment.table import COLUMNS, build_table
+from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds, share_of_scale
+from sci_interp.enrichment.table import COLUMNS, build_table, sort_rows
 from sci_interp.errors import InputError, StoreError
 from sci_interp.schema import BIN_FLOORS
 
@@ -180,10 +180,42 @@ def test_interval_equals_resampling_by_hand(world):
     assert found["f1_high"] == pytest.approx(high, abs=1e-12)
 
 
+def test_the_printed_row_is_picked_on_the_half_that_it_was_not_measured_on(world):
+    made = enrich(world.features, world.known, **FAST)
+    linked = made.table["class"].isin(["site", "record", "positional"])
+    assert linked.any()
+    for label, rows in made.table.groupby("label", sort=False):
+        here = linked[rows.index]
+        pool = rows[here] if here.any() else rows
+        assert rows.index[0] == pool["chosen_on_hybrid_f1"].idxmax(), label
+    selection = select_thresholds(world.features, world.known)
+    for row in made.table.itertuples():
+        way = DIRECTIONS[int(row.direction == DIRECTIONS[1].name)]
+        label = [of.name for of in world.known.labels].index(row.label)
+        scores = selection.confusion(way.number, way.selecting, slice(None), label).hybrid_f1
+        assert row.chosen_on_hybrid_f1 == scores[row.feature]
+        assert row.best == (row.feature == scores.argmax())
+
+
+def test_a_lucky_half_is_not_what_is_printed(world):
+    """Of two linked features the one printed is the choosing half's, even if it measures worse."""
+    made = enrich(world.features, world.known, **FAST).table
+    base = made[made["class"] == "site"].iloc[:1]
+    rows = pd.concat([base, base], ignore_index=True).assign(
+        feature=[1, 2], chosen_on_hybrid_f1=[0.9, 0.8], hybrid_f1=[0.6, 0.99]
+    )
+    rows["class"] = ["record", "site"]
+    order = sort_rows(rows.iloc[::-1].assign(label_number=0))
+    shown = format_table(order).splitlines()[1].split()
+    assert shown[0] == "1"
+    assert "record" in shown
+
+
 def test_baselines_share_the_protocol(world, noise):
     made = enrich(world.features, world.known, baselines={"noise": noise}, **FAST)
     assert list(made.summary["source"]) == ["features", "noise"]
-    best = made.baselines["noise"].query("best").set_index("label")["hybrid_f1"]
+    forward = "best and direction == 'discovery to test'"
+    best = made.baselines["noise"].query(forward).set_index("label")["hybrid_f1"]
     rows = made.table[made.table["direction"] == "discovery to test"]
     assert (rows["best_baseline"] == "noise").all()
     np.testing.assert_allclose(rows["best_baseline_hybrid_f1"], best[rows["label"]])
