@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .adapter import Adapter, Dataset
 from .axis import DEFAULT_FRACTIONS, TokenAxis
 from .errors import InputError, NotFiniteError, SciInterpError, StoreError
-from .manifest import begin_artefact
+from .manifest import begin_artefact, clear_on_mistake
 from .progress import track
 from .schema import RECORD, REQUEST_FILE, SHARD_TOKENS, Split
 from .streams import STREAM_TOKENS, ActivationStream, require_layer, run_unit
@@ -167,7 +167,8 @@ def extract(
         target for target in targets.values() if not _begin(run, target, fractions=shares)
     ]
     if unfinished:
-        _fill(run, unfinished, progress=progress)
+        with clear_on_mistake(*(target.folder for target in unfinished)):
+            _fill(run, unfinished, progress=progress)
     stores = {name: ActivationStore.open(target.folder) for name, target in targets.items()}
     return stores[layer] if isinstance(layer, str) else stores
 

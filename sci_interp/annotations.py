@@ -27,6 +27,7 @@ from .errors import InputError, UnknownNameError
 from .manifest import (
     Manifest,
     begin_artefact,
+    clear_on_mistake,
     digest_json,
     finish_artefact,
     read_manifest,
@@ -232,12 +233,13 @@ def annotate(
     }
     if begin_artefact(out, "annotations", inputs=inputs, settings=settings):
         return AnnotationStore.open(out)
-    axis.write(out)
-    write_atomically(out / LABELS_FILE, _label_table(labels))
-    records = axis.records[RECORD].tolist()
-    found = iter(adapter.annotate(dataset, records))
-    _write_ranges(found, out, axis, labels, records=track(records, "annotate", show=progress))
-    finish_artefact(out)
+    with clear_on_mistake(out):
+        axis.write(out)
+        write_atomically(out / LABELS_FILE, _label_table(labels))
+        records = axis.records[RECORD].tolist()
+        found = iter(adapter.annotate(dataset, records))
+        _write_ranges(found, out, axis, labels, records=track(records, "annotate", show=progress))
+        finish_artefact(out)
     return AnnotationStore.open(out)
 
 

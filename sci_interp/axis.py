@@ -174,9 +174,16 @@ class TokenAxis:
         """Refuse to combine artefacts whose token axes differ."""
         if self.digest != other.digest:
             raise StoreError(
-                f"{what} and {than} were made from different records",
+                f"{what} and {than} were made from different records: {self._difference(other)}",
                 todo="Make both from the same dataset",
             )
+
+    def _difference(self, other: TokenAxis) -> str:
+        ours, theirs = (set(axis.records[RECORD]) for axis in (self, other))
+        counts = f"{self.n_records} and {other.n_records}"
+        if ours != theirs:
+            return f"{counts}, and only one has {min(ours ^ theirs)!r}"
+        return f"{counts} of the same names, but of other blocks or lengths"
 
 
 def assign_splits(place: NDArray[np.float64], fractions: Mapping[Split, float]) -> list[Split]:

@@ -29,6 +29,7 @@ from .journal import Journal
 from .manifest import (
     Manifest,
     begin_artefact,
+    clear_on_mistake,
     digest_json,
     finish_artefact,
     read_manifest,
@@ -242,7 +243,16 @@ def write_store(
     }
     if begin_artefact(out, "features", inputs=inputs, settings=settings):
         return FeatureStore.open(out)
-    layout.write(out)
+    with clear_on_mistake(out):
+        layout.write(out)
+        journal = _write_shards(out, layout, read_codes, progress=progress)
+    finish_artefact(out, files=journal.files)
+    return FeatureStore.open(out)
+
+
+def _write_shards(
+    out: Path, layout: FeatureLayout, read_codes: Callable[[int, int], Codes], *, progress: bool
+) -> Journal:
     journal = Journal(out / JOURNAL_FILE)
     ranges = list(_shard_ranges(layout.axis.n_tokens, layout.shard_tokens))
     for index, (start, stop) in enumerate(track(ranges, "encode", show=progress)):
@@ -253,8 +263,7 @@ def write_store(
         arrays = {"indptr": codes.indptr, "feature": codes.feature, "value": codes.value}
         digests = shards.write_group(out, _shard_name(index), arrays)
         journal.commit(index, digests, {"n_tokens": stop - start, "n_entries": len(codes.feature)})
-    finish_artefact(out, files=journal.files)
-    return FeatureStore.open(out)
+    return journal
 
 
 def shard_tokens(n_active: int) -> int:

@@ -188,13 +188,15 @@ def _require_fit(encoder: Encoder, source: ActivationSource, check_parent: bool)
         return
     if parent.get("layer", source.layer) != source.layer:
         raise StoreError(
-            f"the encoder was made for another layer: {parent['layer']!r}, not {source.layer!r}"
+            f"the encoder was made for another layer: {parent['layer']!r}, not {source.layer!r}",
+            todo="Encode activations of that layer, or train an encoder on these",
         )
     if parent.get("model_digest", source.model["digest"]) != source.model["digest"]:
         raise StoreError(
             f"the encoder was made for another model: {parent.get('model', '')} "
             f"{parent['model_digest'][:12]}, not {source.model['name']} "
-            f"{source.model['digest'][:12]}"
+            f"{source.model['digest'][:12]}",
+            todo="Encode activations of that model, or train an encoder on these",
         )
 
 

@@ -48,7 +48,10 @@ def show(path: Path | str) -> str:
         return "\n".join(_describe_unfinished(path))
     found = sorted(_artefacts(path))
     if not found:
-        raise StoreError(f"{path} holds no artefact of this library")
+        raise StoreError(
+            f"{path} holds no artefact of this library",
+            todo="Name the folder that a verb wrote with --out, or one that holds such folders",
+        )
     return "\n".join(_list(path, found))
 
 

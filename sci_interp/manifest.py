@@ -10,19 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .errors import StoreError
-from .schema import MANIFEST_FILE, REQUEST_FILE
+from .errors import SciInterpError, StoreError
+from .schema import JOURNAL_FILE, MANIFEST_FILE, REQUEST_FILE
 
 __all__ = [
     "Manifest",
     "begin_artefact",
+    "clear_on_mistake",
     "digest_file",
     "digest_json",
     "finish_artefact",
@@ -32,6 +35,18 @@ __all__ = [
 ]
 
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "zarr")
+
+#: Who makes an artefact of a kind; others are made by functions without a verb.
+_VERBS = {
+    "activations": "extract",
+    "sae": "train",
+    "features": "encode",
+    "annotations": "annotate",
+    "enrichment": "enrich",
+    "candidates": "surface",
+}
+_DIGEST_LETTERS = 64
+_SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True)
@@ -119,7 +134,7 @@ def begin_artefact(
     Raises
     ------
     StoreError
-        If the folder holds an artefact of another request, or other files.
+        If the folder holds an artefact of another request, or other files, or cannot be made.
     """
     request = {"kind": kind, "inputs": dict(inputs), "settings": dict(settings)}
     request = json.loads(json.dumps(request, sort_keys=True))
@@ -141,9 +156,38 @@ def begin_artefact(
             f"{folder} exists and is not an artefact of this library",
             todo="Choose another output folder",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the folder {folder} cannot be made: {error.strerror or error}",
+            todo="Choose an output folder where you may write",
+        ) from error
     write_atomically(path, json.dumps(request, indent=1, sort_keys=True) + "\n")
     return False
+
+
+@contextmanager
+def clear_on_mistake(*folders: Path, committed: str = JOURNAL_FILE) -> Iterator[None]:
+    """Remove artefacts that a mistake stops before any part of them is committed.
+
+    A command that was refused then leaves nothing, and its output folder takes another request.
+    A killed run never comes here, and what it committed is kept: the same request continues it.
+
+    Parameters
+    ----------
+    folders
+        Artefacts that this run claimed by :func:`begin_artefact`.
+    committed
+        The file that an artefact holds once a part of it is committed.
+    """
+    try:
+        yield
+    except SciInterpError:
+        for folder in folders:
+            if not is_finished(folder) and not (folder / committed).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def finish_artefact(folder: Path, *, files: Mapping[str, str] | None = None) -> Manifest:
@@ -186,7 +230,8 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> Manifest:
                 f"{folder} is unfinished: its run was interrupted",
                 todo="Run the command that made it again; it continues where it stopped",
             )
-        raise StoreError(f"{folder} is not an artefact of this library")
+        why = "" if folder.is_dir() else ": there is no such folder"
+        raise StoreError(f"{folder} is not an artefact of this library{why}", todo=_advice(kind))
     raw = _read_json(folder / MANIFEST_FILE)
     try:
         manifest = Manifest(**raw)
@@ -201,8 +246,12 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> Manifest:
             todo="Make the artefact again, or restore it from a copy",
         )
     if kind is not None and manifest.kind != kind:
-        raise StoreError(f"{folder} holds {manifest.kind}, not {kind}")
+        raise StoreError(f"{folder} holds {manifest.kind}, not {kind}", todo=_advice(kind))
     return manifest
+
+
+def _advice(kind: str | None) -> str:
+    return f"Name a folder that {_VERBS[kind]} made" if kind in _VERBS else ""
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -232,7 +281,24 @@ def _first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> st
         old, new = found.get(part), wanted[part]
         if not isinstance(old, dict):
             return f"it has no {part}"
-        for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
-                return f"{name} was {old.get(name)!r} there and is {new.get(name)!r} now"
+        names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+        if names:
+            # The axis follows from the dataset, which says more.
+            name = next((name for name in names if name != "axis"), "axis")
+            return f"{name} {_change(found, wanted, name, part)}"
     return "its request differs"
+
+
+def _change(found: Mapping[str, Any], wanted: Mapping[str, Any], name: str, part: str) -> str:
+    """Return the old and the new value; the name of an input where the settings tell it."""
+    settings = found.get("settings")
+    old, new = found[part].get(name), wanted[part].get(name)
+    if isinstance(settings, dict) and settings.get(name) != wanted["settings"].get(name):
+        old, new = settings.get(name), wanted["settings"].get(name)
+    return f"was {_shorten(old)} there and is {_shorten(new)} now"
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, str) and len(value) == _DIGEST_LETTERS:
+        return repr(value[:_SHORT_DIGEST] + "...")
+    return repr(value)

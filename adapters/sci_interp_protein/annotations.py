@@ -226,6 +226,7 @@ class AnnotationBuilder:
                 raise InputError(
                     f"{where}{line}: {feature.type} {feature.start}-{feature.end} of {record!r} "
                     f"ends past its last residue, {n_residues}",
+                    allowed=f"residues 1 to {n_residues}",
                     todo="Use a feature file and a FASTA of the same release",
                 )
             pair = (feature.type, feature.note)
@@ -261,7 +262,9 @@ class AnnotationBuilder:
         n_residues = len(self._index.sequences[record])
         if len(track.states) != n_residues:
             raise InputError(
-                f"{where}: {record!r} has {len(track.states)} states and {n_residues} residues"
+                f"{where}: {record!r} has {len(track.states)} states and {n_residues} residues",
+                allowed="one state for every residue of the FASTA",
+                todo="Use files of the same sequences",
             )
 
     def build(self, *, min_records: int = MIN_RECORDS) -> AnnotationSet:

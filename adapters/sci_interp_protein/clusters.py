@@ -113,6 +113,7 @@ def _read_pairs(path: Path) -> Iterator[tuple[str, list[str]]]:
             raise InputError(
                 f"{path} line {number} has no cluster and protein: {line[:60]!r}",
                 allowed="two columns, cluster and protein, separated by a tab",
+                todo="Give the table that mmseqs writes as *_cluster.tsv, or leave it out",
             )
         yield cells[at_cluster], [name.strip() for name in cells[at_member].split(";")]
 

@@ -69,6 +69,7 @@ class RowParser:
             raise InputError(
                 f"{self.where(protein, line)}: {kind} {start}-{end} is no range",
                 allowed="1 <= start <= end, residues counted from 1",
+                todo="Correct the row, or leave it out",
             )
         modern, cleaned = modernise(key, note)
         return Feature(modern, start, end, cleaned, line)

@@ -25,6 +25,8 @@ COLUMN_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "end": ("end", "stop", "to", "end position"),
     "note": ("note", "description"),
 }
+_LAYOUTS: Final = "protein_id feature start end note, separated by tabs; or UniProt's own export"
+_AGAIN: Final = "Name the columns so, or export the table from uniprot.org again"
 _CELL_FEATURE = re.compile(r"(?:^|; )([A-Z_]{4,8}) ([<>?\d]+)(?:\.\.([<>?\d]+))?(?=;|$)")
 _CELL_NOTE = re.compile(r'; /(?:ligand|note)="([^"]*)"')
 
@@ -43,7 +45,10 @@ def read_tsv(path: Path) -> Iterator[Entry]:
         If the header or a row cannot be read.
     """
     lines = read_lines(path)
-    header = next(lines, "").lstrip("\ufeff").split("\t")
+    first = next(lines, "")
+    if not first.strip():
+        raise InputError(f"the first line of {path} is empty", allowed=_LAYOUTS, todo=_AGAIN)
+    header = first.lstrip("\ufeff").split("\t")
     names = [name.strip().lower() for name in header]
     columns = {
         column: next((names.index(name) for name in known if name in names), -1)
@@ -56,7 +61,8 @@ def read_tsv(path: Path) -> Iterator[Entry]:
     else:
         raise InputError(
             f"the first line of {path} names the columns {' '.join(names)[:200]!r}",
-            allowed="protein_id feature start end note, separated by tabs; or UniProt's own export",
+            allowed=_LAYOUTS,
+            todo=_AGAIN,
         )
 
 

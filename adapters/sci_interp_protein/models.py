@@ -55,6 +55,7 @@ def load_network(model: str | None = None) -> Network:
         raise InputError(
             f"there is no directory {model}",
             allowed="a hub id, or a directory with config.json and *.safetensors",
+            todo="Check the path, or leave the model out for the one that comes with the package",
         )
     return _load_folder(model, model)
 

@@ -65,7 +65,8 @@ class RecordIndex:
         if same.mean() < _MIN_IDENTITY:
             raise InputError(
                 f"{where}: {record!r} is another sequence than in the FASTA "
-                f"({int((~same).sum())} of {len(ours)} residues differ)"
+                f"({int((~same).sum())} of {len(ours)} residues differ)",
+                todo="Use files of the same release, with the same ids",
             )
 
     def refuse_strangers(self, where: str, n_seen: int, n_found: int, example: str) -> None:
@@ -77,12 +78,16 @@ class RecordIndex:
             If the file holds no protein, or none that is a record.
         """
         if n_seen == 0:
-            raise InputError(f"{where} describes no protein")
+            raise InputError(
+                f"{where} describes no protein",
+                todo="Look whether the file was written or downloaded whole, or leave it out",
+            )
         if n_found == 0:
             first = self.records[0] if self.records else ""
             raise InputError(
                 f"{where} is for other proteins: none of its {n_seen} ids (the first is "
                 f"{example!r}) is in the FASTA (the first there is {first!r})",
+                allowed="the ids of the FASTA, or their UniProt accessions",
                 todo="Give the file that belongs to the FASTA, with the same ids",
             )
 

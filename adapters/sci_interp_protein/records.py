@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,7 @@ _UNIPROT_HEADER = re.compile(r"(?:sp|tr)\|([^|\s]+)\|(\S*)\s*(.*)")
 _FOREIGN = re.compile(f"[^{RESIDUES}]")
 _GAPS = "-."
 _FASTA = "FASTA, plain or gzipped: '>id description', then lines of residue letters"
+_LEAVE_OUT = "Correct the record, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -132,48 +134,67 @@ def read_fasta(path: Path) -> dict[str, ProteinRecord]:
         raise MissingExtraError("biopython", "protein") from None
     parse: Callable[[Iterator[str]], Iterator[tuple[str, str]]] = SimpleFastaParser
     records: dict[str, ProteinRecord] = {}
-    for title, letters in parse(_fasta_lines(path)):
-        found = _read_record(path, title, letters)
+    headers: deque[int] = deque()
+    for title, letters in parse(_fasta_lines(path, headers)):
+        where = f"{path} line {headers.popleft()}"
+        found = _read_record(where, title, letters)
         if found.record in records:
             raise InputError(
-                f"{path}: the id {found.record!r} occurs more than once",
-                todo="Give every protein an id of its own",
+                f"{where}: the id {found.record!r} occurs more than once",
+                allowed="ids that differ",
+                todo="Give every protein an id of its own, or leave the repetition out",
             )
         records[found.record] = found
     if not records:
-        raise InputError(f"{path} holds no protein", allowed=_FASTA)
+        raise InputError(
+            f"{path} holds no protein",
+            allowed=_FASTA,
+            todo="Look whether the file was written or downloaded whole",
+        )
     return records
 
 
-def _fasta_lines(path: Path) -> Iterator[str]:
-    """Yield the lines from the first header on, each with a line end; refuse other formats."""
+def _fasta_lines(path: Path, headers: deque[int]) -> Iterator[str]:
+    """Yield the lines from the first header on, each with a line end; refuse other formats.
+
+    The parser reads ahead, so the numbers of the header lines wait in ``headers``.
+    """
     started = False
     for number, line in enumerate(read_lines(path), start=1):
         if not started and line.strip() and not line.startswith(">"):
             raise InputError(
                 f"{path} line {number} is not FASTA: {line.strip()[:40]!r} stands before any '>'",
                 allowed=_FASTA,
+                todo="Convert the file, or remove what stands before the first '>'",
             )
         started = started or line.startswith(">")
+        if line.startswith(">"):
+            headers.append(number)
         if started:
             yield line + "\n"
 
 
-def _read_record(path: Path, title: str, letters: str) -> ProteinRecord:
+def _read_record(where: str, title: str, letters: str) -> ProteinRecord:
     words = title.split(maxsplit=1)
     if not words:
-        raise InputError(f"{path} has a header without an id", allowed="'>id description'")
+        raise InputError(
+            f"{where} is a header without an id",
+            allowed="'>id description'",
+            todo="Give every protein an id of its own",
+        )
     record, name = words[0], words[1] if len(words) > 1 else ""
     if match := _UNIPROT_HEADER.match(title):
         record, name = match[1], match[2] or match[3]
     sequence = "".join(letters.split()).upper().removesuffix("*")
     if not sequence:
-        raise InputError(f"{path}: record {record!r} has no residue")
+        raise InputError(f"{where}: record {record!r} has no residue", todo=_LEAVE_OUT)
     if wrong := _FOREIGN.search(sequence):
         letter, position = wrong[0], wrong.start() + 1
         raise InputError(
-            f"{path}: record {record!r} has {letter!r} at residue {position}",
+            f"{where}: record {record!r} has {letter!r} at residue {position}",
             allowed=f"the residue letters {RESIDUES}",
-            todo="Remove the gaps of an alignment first" if letter in _GAPS else "",
+            todo="Remove the gaps of an alignment first"
+            if letter in _GAPS
+            else "Write X for a residue that is not known, or leave the record out",
         )
     return ProteinRecord(record, name, sequence)

@@ -39,9 +39,15 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     try:
         yield from _decoded_lines(path)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path} cannot be read: {reason}", todo="Check the path") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path} cannot be read: it is a damaged or truncated gzip file ({error})",
+            todo="Copy or download it again",
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}", todo="Check the path"
+        ) from None
 
 
 def read_text(path: Path, *, max_bytes: int) -> str:
@@ -78,7 +84,10 @@ def _decoded_lines(path: Path) -> Iterator[str]:
             number += 1
             n_read += len(line)
             if len(line) > MAX_LINE_BYTES:
-                raise InputError(f"{path} line {number} is longer than {MAX_LINE_BYTES:,} bytes")
+                raise InputError(
+                    f"{path} line {number} is longer than {MAX_LINE_BYTES:,} bytes",
+                    todo="Look whether it is the file you mean",
+                )
             if n_read > limit:
                 raise InputError(
                     f"{path} expands to more than {MAX_EXPANSION} times its size",
@@ -87,4 +96,7 @@ def _decoded_lines(path: Path) -> Iterator[str]:
             try:
                 yield line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
-                raise InputError(f"{path} line {number} is not UTF-8 text") from None
+                raise InputError(
+                    f"{path} line {number} is not UTF-8 text",
+                    todo="Name a text file, or save this one as UTF-8",
+                ) from None

@@ -129,11 +129,10 @@ def resolve_settings(
     _require_ranges(given, splits)
     rate = default_learning_rate(given["features"]) if learning_rate is None else learning_rate
     dead = max(100_000, given["n_tokens"] // 10) if dead_after is None else dead_after
-    if not (0 < rate < math.inf) or dead < 1:
-        raise InputError(
-            f"learning_rate={rate} with dead_after={dead} is not usable",
-            allowed="a positive rate and a positive number of tokens",
-        )
+    if not 0 < rate < math.inf:
+        raise InputError(f"learning_rate={rate} is not usable", allowed="a positive number")
+    if dead < 1:
+        raise InputError(f"dead_after={dead} is not usable", allowed="a positive number of tokens")
     return TrainingSettings(
         splits=tuple(splits), learning_rate=rate, dead_after=dead, precision=precision, **given
     )

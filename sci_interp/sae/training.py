@@ -12,7 +12,12 @@ from safetensors.torch import save as save_tensors
 
 from sci_interp.batches import ShuffledBatches
 from sci_interp.errors import InputError, NotFiniteError, StoreError
-from sci_interp.manifest import begin_artefact, finish_artefact, write_atomically
+from sci_interp.manifest import (
+    begin_artefact,
+    clear_on_mistake,
+    finish_artefact,
+    write_atomically,
+)
 from sci_interp.progress import track
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource
@@ -113,7 +118,10 @@ def train(
     if begin_artefact(folder, KIND, inputs={"activations": source.digest}, settings=request):
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
         return load_sae(folder)
-    trained = _run(batches, settings, folder, checkpoint_every=checkpoint_every, progress=progress)
+    with clear_on_mistake(folder, committed=CHECKPOINT_FILE):
+        trained = _run(
+            batches, settings, folder, checkpoint_every=checkpoint_every, progress=progress
+        )
     write_sae(_assemble(*trained, source=source), folder)
     finish_artefact(folder)
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)

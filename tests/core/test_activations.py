@@ -160,7 +160,7 @@ def test_progress_goes_to_standard_error(tmp_path, capsys):
 CASES = {
     "another model": ({"adapter": FakeAdapter(seed=1)}, "model was"),
     "another width": ({"adapter": FakeAdapter(width=8)}, "model was"),
-    "other data": ({"dataset": make_dataset(seed=1)}, "axis was"),
+    "other data": ({"dataset": make_dataset(seed=1)}, "dataset was '.{12}[.]{3}' there"),
     "another layer": ({"layer": "layers.0"}, "layer was 'embed' there and is 'layers.0' now"),
     "another dtype": ({"dtype": "bfloat16"}, "dtype was 'float16'"),
     "other shares": ({"fractions": {"train": 1.0}}, "fractions was"),

@@ -37,6 +37,7 @@ class Table:
 
     links: pd.DataFrame
     digest: str = "table"
+    path: Path | None = None
     settings: dict[str, float] = field(default_factory=dict)
 
 

@@ -7,9 +7,10 @@ import os
 
 import pytest
 
-from sci_interp.errors import StoreError
+from sci_interp.errors import InputError, StoreError
 from sci_interp.manifest import (
     begin_artefact,
+    clear_on_mistake,
     digest_file,
     digest_json,
     finish_artefact,
@@ -68,7 +69,8 @@ def test_known_digests_are_taken_and_temporary_files_left_out(tmp_path):
     ("change", "message"),
     [
         ({"kind": "sae"}, "it is features, not sae"),
-        ({"inputs": {"data": "e" * 64}}, "data was 'ddd"),
+        ({"inputs": {"data": "e" * 64}}, "data was 'd{12}[.]{3}' there and is 'e{12}[.]{3}' now"),
+        ({"inputs": {"axis": "e", "data": "e"}}, "data was 'ddd"),
         ({"settings": {"seed": 1, "sizes": [1, 2]}}, "seed was 0 there and is 1 now"),
         ({"settings": {"seed": 0}}, r"sizes was \[1, 2\] there and is None now"),
     ],
@@ -78,6 +80,38 @@ def test_another_request_is_refused_and_the_difference_named(tmp_path, change, m
     request = {"kind": "features", **REQUEST, **change}
     with pytest.raises(StoreError, match=message):
         begin_artefact(tmp_path / "a", request.pop("kind"), **request)
+
+
+def test_an_input_is_told_by_its_name_where_the_settings_have_one(tmp_path):
+    for model in ("small", "large"):
+        request = {"inputs": {"model": model[0] * 64}, "settings": {"model": model}}
+        if model == "small":
+            begin_artefact(tmp_path / "a", "activations", **request)
+    with pytest.raises(StoreError, match="model was 'small' there and is 'large' now"):
+        begin_artefact(tmp_path / "a", "activations", **request)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match=r"file/a cannot be made: Not a directory. Choose an out"):
+        begin_artefact(tmp_path / "file" / "a", "features", **REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("error", "file", "kept"),
+    [
+        (InputError("wrong"), "part.tmp", False),
+        (InputError("wrong"), "journal.jsonl", True),
+        (InputError("wrong"), "manifest.json", True),
+        (KeyboardInterrupt(), "part.tmp", True),
+    ],
+)
+def test_a_mistake_leaves_nothing_unless_a_part_is_committed(tmp_path, error, file, kept):
+    begin_artefact(tmp_path / "a", "features", **REQUEST)
+    (tmp_path / "a" / file).write_text("{}")
+    with pytest.raises(type(error)), clear_on_mistake(tmp_path / "a"):
+        raise error
+    assert (tmp_path / "a").exists() == kept
 
 
 def test_foreign_folders_are_left_alone(tmp_path):
@@ -130,7 +164,7 @@ def test_a_changed_manifest_is_refused(tmp_path, parts):
 
 def test_a_manifest_of_other_fields_or_another_kind_is_refused(tmp_path):
     make(tmp_path / "a")
-    with pytest.raises(StoreError, match="holds features, not sae"):
+    with pytest.raises(StoreError, match=r"not sae\. Name a folder that train made"):
         read_manifest(tmp_path / "a", "sae")
     changed(tmp_path / "a" / "manifest.json", surplus=1)
     with pytest.raises(StoreError, match="is not a manifest"):
