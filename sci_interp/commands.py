@@ -143,6 +143,9 @@ def _add_enrich(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FOLDER",
         help="features to compare with; may be repeated",
     )
+    parser.add_argument(
+        "--ceiling", metavar="FOLDER", help="features fitted to the labels, such as a probe's"
+    )
     parser.add_argument("--q", type=float, default=0.05, help="false discovery rate")
     parser.add_argument("--n-permutations", type=int, default=4_000)
     parser.add_argument("--n-bootstrap", type=int, default=2_000)
@@ -161,6 +164,7 @@ def _enrich(chosen: argparse.Namespace) -> None:
         si.AnnotationStore.open(chosen.annotations),
         out=chosen.out,
         baselines=baselines,
+        ceiling=si.FeatureStore.open(chosen.ceiling) if chosen.ceiling else None,
         q=chosen.q,
         seed=chosen.seed,
         n_permutations=chosen.n_permutations,

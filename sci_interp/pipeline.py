@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyResult", "run"]
 
+#: The linear projection that is fitted to the labels.
+PROBE = "probe"
 #: Baselines that are linear projections of the activations.
-PROJECTIONS = ("channels", "pca", "ica", "probe")
+PROJECTIONS = ("channels", "pca", "ica", PROBE)
 SHUFFLED = "shuffled"
 #: What every method that uses no label is fitted on: the autoencoders and the projections alike.
 UNLABELLED: tuple[Split, ...] = ("train", "discovery")
@@ -317,11 +319,14 @@ class _Work:
     def enrich_features(self) -> None:
         from .enrichment import enrich
 
+        # A probe has seen the labels: it bounds what the activations hold, and is no baseline.
+        baselines = {name: store for name, store in self.baselines.items() if name != PROBE}
         self.enrichment = enrich(
             self.features[0],
             self.known,
             out=self.study.out / "enrichment",
-            baselines=self.baselines,
+            baselines=baselines,
+            ceiling=self.baselines.get(PROBE),
             seed=self.study.study.seed,
             progress=self.progress,
             **vars(self.study.enrich),

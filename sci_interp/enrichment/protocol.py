@@ -18,11 +18,12 @@ from .inputs import FeatureSource, KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
 from .kernel import default_threads
 from .linking import Links, LinkSettings, Study, link_pairs
+from .references import CEILING, add_references
 from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
 from .selection import Selection, select_thresholds
 from .significance import Dependence
 from .summary import summarise
-from .table import add_baselines, build_table
+from .table import build_table
 
 __all__ = ["enrich", "require_inputs"]
 
@@ -45,6 +46,7 @@ def enrich(
     *,
     out: Path | str | None = None,
     baselines: Mapping[str, FeatureSource] | None = None,
+    ceiling: FeatureSource | None = None,
     q: float = 0.05,
     seed: int = 0,
     n_permutations: int = 4_000,
@@ -72,6 +74,9 @@ def enrich(
         Folder of the result. The same request on a finished folder loads it.
     baselines
         Feature stores that go through the same protocol, by name.
+    ceiling
+        Features that were fitted to the labels, such as a linear probe's. They go through the same
+        protocol and stand last in the summary; they are no baseline.
     q
         False discovery rate.
     seed
@@ -113,11 +118,14 @@ def enrich(
         "protocol": protocol,
     }
     _require_settings(settings)
-    require_inputs(features, known, baselines)
+    _require_names(baselines)
+    references = baselines if ceiling is None else {**baselines, CEILING: ceiling}
+    require_inputs(features, known, references)
     folder = Path(out) if out is not None else None
     if folder is not None:
         inputs = {"features": features.digest, "annotations": known.digest}
         inputs |= {f"baseline {name}": store.digest for name, store in baselines.items()}
+        inputs |= {"ceiling": ceiling.digest} if ceiling is not None else {}
         if begin_artefact(folder, KIND, inputs=inputs, settings=settings):
             return load_enrichment(folder)
     test = LinkSettings(
@@ -129,7 +137,7 @@ def enrich(
         n_threads=n_threads or default_threads(),
         n_per_label=n_per_label,
     )
-    sources = {MAIN: features, **baselines}
+    sources = {MAIN: features, **references}
     outcomes: dict[str, _Outcome] = {}
     steps = _link_sources(sources, known, test, settings, outcomes)
     for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
@@ -144,7 +152,7 @@ def enrich(
 def require_inputs(
     features: FeatureSource, known: KnownSource, baselines: Mapping[str, FeatureSource]
 ) -> None:
-    """Refuse stores of different records, splits without data, and reserved names.
+    """Refuse stores of different records, and splits without data.
 
     Raises
     ------
@@ -154,8 +162,6 @@ def require_inputs(
     features.axis.require_same(known.axis, "the features", "the annotations")
     for name, store in baselines.items():
         features.axis.require_same(store.axis, "the features", f"the baseline {name!r}")
-        if name == MAIN:
-            raise InputError(f"a baseline cannot be called {name!r}", allowed="any other name")
     present = set(features.axis.records["split"])
     for split in ("discovery", "test"):
         if split not in present:
@@ -163,6 +169,11 @@ def require_inputs(
                 f"no block fell into the {split} half",
                 todo="Use more records, of more blocks, or other split shares",
             )
+
+
+def _require_names(baselines: Mapping[str, FeatureSource]) -> None:
+    for name in sorted({MAIN, CEILING} & set(baselines)):
+        raise InputError(f"a baseline cannot be called {name!r}", allowed="any other name")
 
 
 def _require_settings(settings: Mapping[str, Any]) -> None:
@@ -207,13 +218,19 @@ def _link_sources(
 
 
 def _assemble(outcomes: Mapping[str, _Outcome], settings: Mapping[str, Any]) -> EnrichmentResult:
-    others = {name: done.selection for name, done in outcomes.items() if name != MAIN}
+    selections = {name: done.selection for name, done in outcomes.items() if name != MAIN}
+    ceiling = selections.pop(CEILING, None)
     tables = {
-        name: add_baselines(done.table, others if name == MAIN else {})
+        name: add_references(
+            done.table,
+            selections if name == MAIN else {},
+            ceiling if name != CEILING else None,
+        )
         for name, done in outcomes.items()
     }
     return EnrichmentResult(
         table=tables.pop(MAIN),
+        ceiling=tables.pop(CEILING, None),
         summary=pd.DataFrame([done.summary for done in outcomes.values()]),
         baselines=tables,
         settings=settings,

@@ -41,9 +41,11 @@ class EnrichmentResult:
     table : DataFrame
         The enrichment table; its columns are explained in :mod:`sci_interp.enrichment.table`.
     summary : DataFrame
-        One row per source: the features, then the baselines.
+        One row per source: the features, the baselines, the supervised reference.
     baselines : mapping of name to DataFrame
         The enrichment table of every baseline, made under the same protocol.
+    ceiling : DataFrame or None
+        That of the supervised reference, where one was given.
     settings : mapping
         What determines the result.
     not_identifiable : mapping of source to mapping of reason to number of pairs
@@ -57,6 +59,7 @@ class EnrichmentResult:
     baselines: Mapping[str, pd.DataFrame]
     settings: Mapping[str, Any]
     not_identifiable: Mapping[str, Mapping[str, int]]
+    ceiling: pd.DataFrame | None = None
     path: Path | None = None
 
     @property
@@ -118,7 +121,10 @@ def write_enrichment(out: Path, result: EnrichmentResult) -> Manifest:
     write_table(out, "summary", result.summary)
     for at, table in enumerate(result.baselines.values()):
         write_table(out, f"baseline_{at}", table)
+    if result.ceiling is not None:
+        write_table(out, "ceiling", result.ceiling)
     sources = {
+        "has_ceiling": result.ceiling is not None,
         "baselines": list(result.baselines),
         "not_identifiable": {
             source: dict(reasons) for source, reasons in result.not_identifiable.items()
@@ -152,6 +158,7 @@ def load_enrichment(path: Path | str) -> EnrichmentResult:
             name: read_table(path, f"baseline_{at}") for at, name in enumerate(sources["baselines"])
         },
         settings=manifest.settings,
+        ceiling=read_table(path, "ceiling") if sources["has_ceiling"] else None,
         not_identifiable=sources["not_identifiable"],
         path=path,
     )

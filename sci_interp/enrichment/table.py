@@ -37,6 +37,8 @@ instances are hit at one token at least.
 ``best_baseline``             baseline whose best feature for the label has the best hybrid F1 on
                               the choosing half
 ``best_baseline_hybrid_f1``   that feature's hybrid F1 on the testing half
+``probe_hybrid_f1``           the same of the supervised reference, which has seen labels and is no
+                              baseline; empty without one
 ============================  =================================================================
 
 Rows without p were not tested: they are here as a label's best feature or for their F1.
@@ -60,7 +62,7 @@ from .linking import Links, Study
 from .selection import DIRECTIONS, Selection, share_of_scale
 from .tracks import read_labels
 
-__all__ = ["COLUMNS", "STRONG_F1", "add_baselines", "build_table", "format_table", "sort_rows"]
+__all__ = ["COLUMNS", "STRONG_F1", "build_table", "format_table", "sort_rows"]
 
 Ints = NDArray[np.int64]
 
@@ -77,17 +79,18 @@ POINTS = (
     "lift",
     "log_odds",
 )
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
     "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:7], "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     "p_local", "p_swap", "p", "q", "class", "direction", "chosen_on_hybrid_f1",
     "vault_f1", "vault_log_odds", "replicated", "best",
-    "best_baseline", "best_baseline_hybrid_f1",
+    "best_baseline", "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
 SHOWN = (
     "feature", "label", "n_instances", "precision", "instance_recall", "f1", "hybrid_f1",
-    "log_odds", "log_odds_low", "log_odds_high", "p", "q", "class", "best_baseline_hybrid_f1",
+    "log_odds", "log_odds_low", "log_odds_high", "p", "q", "class", "best_baseline",
+    "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
 LINKED = ("site", "record", "positional")
 #: Takes the place of a direction where a pair is reported for its F1 on both halves.
@@ -212,33 +215,6 @@ def _replicate(study: Study, table: pd.DataFrame, n_bootstrap: int) -> pd.DataFr
         replicated[rows[present]] = again[present]
         vault[:, rows[present]] = np.stack([counts.f1, counts.log_odds])[:, present]
     return table.assign(vault_f1=vault[0], vault_log_odds=vault[1], replicated=replicated)
-
-
-def add_baselines(table: pd.DataFrame, baselines: dict[str, Selection]) -> pd.DataFrame:
-    """Return the table with the best baseline of every label and direction, in final columns."""
-    names = np.full(len(table), "", object)
-    scores = np.full(len(table), np.nan)
-    cache: dict[tuple[int, str], tuple[str, float]] = {}
-    for at, row in enumerate(table[["label_number", "direction"]].itertuples(index=False)):
-        key = (int(row.label_number), str(row.direction))
-        if key not in cache:
-            cache[key] = _best_baseline(*key, baselines)
-        names[at], scores[at] = cache[key]
-    return table.assign(best_baseline=names, best_baseline_hybrid_f1=scores)[list(COLUMNS)]
-
-
-def _best_baseline(
-    label: int, direction: str, baselines: dict[str, Selection]
-) -> tuple[str, float]:
-    way = next(way for way in DIRECTIONS if way.name == direction)
-    found, result = 0.0, ("", np.nan)
-    for name, selection in baselines.items():
-        chosen = selection.confusion(way.number, way.selecting, slice(None), label).hybrid_f1
-        best = int(chosen.argmax())
-        if chosen[best] > found:
-            tested = selection.confusion(way.number, way.testing, np.array([best]), label)
-            found, result = float(chosen[best]), (name, float(tested.hybrid_f1[0]))
-    return result
 
 
 def format_table(table: pd.DataFrame, *, n_rows: int = 20) -> str:

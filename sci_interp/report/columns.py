@@ -31,6 +31,7 @@ LINK_COLUMNS = (
     Column("q", "q", "false discovery rate"),
     Column("best_baseline_hybrid_f1", "Baseline's hybrid F1", "best baseline for the same label"),
     Column("best_baseline", "Baseline"),
+    Column("probe_hybrid_f1", "Probe's hybrid F1", "a linear probe fitted to the label"),
     Column("replicated", "Replicated", "on the vault"),
 )
 SUMMARY_COLUMNS = (

@@ -221,6 +221,31 @@ def test_baselines_share_the_protocol(world, noise):
     np.testing.assert_allclose(rows["best_baseline_hybrid_f1"], best[rows["label"]])
 
 
+def test_a_supervised_reference_is_a_ceiling_and_no_baseline(tmp_path, world, noise):
+    truth = planted.make_world(
+        np.random.default_rng(1), world.axis, [[(0, 1)]], list(world.label_track)
+    ).features
+    given = {"baselines": {"noise": noise}, "ceiling": truth, "out": tmp_path / "a"}
+    made = enrich(world.features, world.known, **given, **FAST)
+    assert list(made.summary["source"]) == ["features", "noise", "probe (supervised)"]
+    assert (made.table["best_baseline"] == "noise").all()
+    forward = made.table[made.table["direction"] == "discovery to test"]
+    query = "best and direction == 'discovery to test'"
+    best = made.ceiling.query(query).set_index("label")["hybrid_f1"]
+    np.testing.assert_allclose(forward["probe_hybrid_f1"], best[forward["label"]])
+    assert (forward["probe_hybrid_f1"] > 0.95).all()
+    assert made.ceiling["probe_hybrid_f1"].isna().all()
+    assert "best_baseline " in made.format()
+    pd.testing.assert_frame_equal(load_enrichment(tmp_path / "a").ceiling, made.ceiling)
+    without = enrich(world.features, world.known, **FAST)
+    assert without.ceiling is None
+    assert without.table["probe_hybrid_f1"].isna().all()
+    with pytest.raises(InputError, match="cannot be called"):
+        enrich(world.features, world.known, baselines={"probe (supervised)": noise}, **FAST)
+    with pytest.raises(StoreError, match="different records"):
+        enrich(world.features, world.known, ceiling=small_world(3).features, **FAST)
+
+
 def test_nuisance_labels_are_measured_and_left_out_of_the_summary():
     made = small_world(1, nuisance=(0,))
     result = enrich(made.features, made.known, **FAST)
