@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ import pandas as pd
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationStore
 from sci_interp.axis import TokenAxis
-from sci_interp.manifest import begin_artefact
+from sci_interp.errors import StoreError
+from sci_interp.manifest import begin_artefact, clear_on_mistake, read_manifest
 from sci_interp.progress import track
 from sci_interp.schema import RECORD
 
@@ -98,19 +99,24 @@ def surface(
     Raises
     ------
     StoreError
-        If the stores lie on different axes, or ``out`` holds other work.
+        If the stores or the dataset do not belong together, or ``out`` holds other work.
     """
     gates = gates or Gates()
+    others = {f"seed {index + 1}": other for index, other in enumerate(seeds)}
+    others |= {"control": control} if control is not None else {}
+    others |= {"decoys": decoys} if decoys is not None else {}
+    _require_fit(features, table, known, dataset, others)
     settings: dict[str, Any] = {
         "gates": asdict(gates),
         "q_missing": q_missing,
         "q_control": q_control,
         "seed": seed,
     }
-    if out is not None:
-        inputs = _digests(features, table, known, dataset, seeds, control, decoys)
-        if begin_artefact(Path(out), "candidates", inputs=inputs, settings=settings):
-            return Candidates.open(out)
+    claimed = [] if out is None else [Path(out)]
+    for folder in claimed:
+        inputs = _digests(features, table, known, dataset, others)
+        if begin_artefact(folder, "candidates", inputs=inputs, settings=settings):
+            return Candidates.open(folder)
     where: dict[str, Any] = {"adapter": adapter, "dataset": dataset, "gates": gates, "seed": seed}
     detectors = choose_detectors(table, known)
     work: dict[str, Callable[[], Any]] = {
@@ -123,7 +129,8 @@ def surface(
             features, known, detectors, decoys=decoys, q=q_missing
         )
     steps = track(work.items(), "surface", total=len(work), show=progress)
-    done = {name: step() for name, step in steps}
+    with clear_on_mistake(*claimed):
+        done = {name: step() for name, step in steps}
     measured, queue = done["gates"], done.get("missing")
     notes = _notes(len(seeds), control is not None, queue, len(detectors))
     unexplained = rank_candidates(measured, KINDS[0])
@@ -142,9 +149,34 @@ def surface(
         notes=notes,
         settings=settings,
     )
-    if out is not None:
-        candidates.write(Path(out))
+    for folder in claimed:
+        candidates.write(folder)
     return candidates
+
+
+def _require_fit(
+    features: CodeReader,
+    table: EnrichmentResult,
+    known: AnnotationStore,
+    dataset: Dataset,
+    others: Mapping[str, CodeReader],
+) -> None:
+    """Refuse stores of other records, and an enrichment or a dataset of other stores."""
+    features.axis.require_same(known.axis, "the features", "the annotations")
+    for name, store in others.items():
+        features.axis.require_same(store.axis, "the features", f"the features of {name}")
+    if known.manifest.inputs.get("dataset") != dataset.digest:
+        raise StoreError(
+            f"{known.path} was made from another dataset than the one given",
+            todo="Give the same sequences and the same files beside them as to annotate",
+        )
+    made_from = read_manifest(table.path).inputs if table.path is not None else {}
+    for name, digest in {"features": features.digest, "annotations": known.digest}.items():
+        if made_from.get(name, digest) != digest:
+            raise StoreError(
+                f"{table.path} was made from other {name} than those given",
+                todo=f"Give the {name} that were enriched, or run enrich on these",
+            )
 
 
 def _notes(
@@ -271,9 +303,7 @@ def _digests(
     table: EnrichmentResult,
     known: AnnotationStore,
     dataset: Dataset,
-    seeds: Sequence[CodeReader],
-    control: CodeReader | None,
-    decoys: CodeReader | None,
+    others: Mapping[str, CodeReader],
 ) -> dict[str, str]:
     found = {
         "features": features.digest,
@@ -281,7 +311,4 @@ def _digests(
         "annotations": known.digest,
         "dataset": dataset.digest,
     }
-    found |= {f"seed {index + 1}": other.digest for index, other in enumerate(seeds)}
-    found |= {"control": control.digest} if control is not None else {}
-    found |= {"decoys": decoys.digest} if decoys is not None else {}
-    return found
+    return found | {name: other.digest for name, other in others.items()}
