@@ -2,7 +2,9 @@
 
 Counts are of known tokens on the half that tested the pair, at the threshold that the other half
 chose: TP have feature and label, FP the feature only, FN the label only, TN neither; H of I
-instances are hit at one token at least.
+instances are hit at one token at least. Every token and instance counts once, whatever the size of
+its family: measures are not weighted. Intervals resample families, and the tests weight records by
+1 / family size.
 
 ============================  =================================================================
 ``feature, feature_name``     number and name of the feature

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import planted
 import pytest
 from planted import annotations, to_codes
 from sklearn import metrics
@@ -14,6 +15,7 @@ from sci_interp.enrichment.counts import at_or_above, count_split
 from sci_interp.enrichment.inputs import bin_of_level
 from sci_interp.enrichment.measures import Confusion, auroc, average_precision
 from sci_interp.enrichment.memory import MemoryFeatures
+from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.schema import BIN_FLOORS
 
 ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
@@ -95,3 +97,18 @@ def test_domain_f1_as_interplm_defines_it():
     assert result.hybrid_f1 == pytest.approx(2 / 3)
     assert result.token_recall == pytest.approx(4 / 12)
     assert result.f1 == pytest.approx(8 / 18)
+
+
+def test_measures_are_not_weighted_by_family():
+    """A family of many records counts as many times, in the table as in a count by hand."""
+    rng = np.random.default_rng(4)
+    axis = planted.build_axis(rng, 80, n_giant=2)
+    runs = planted.random_tracks(rng, axis, 1, share=0.7)
+    track = planted.paint(axis, runs[0])
+    noisy = track & (rng.random(axis.n_tokens) < 0.6) | (rng.random(axis.n_tokens) < 0.01)
+    world = planted.make_world(rng, axis, runs, [noisy])
+    selection = select_thresholds(world.features, world.known)
+    found = selection.confusion(0, "test", np.array([0]), 0)
+    first, last = axis.record_starts[[*axis.record_range(["test"])]]
+    active = world.level[first:last, 0] >= selection.floors[selection.bin[0][0, 0]]
+    assert found.precision[0] == (active & track[first:last]).sum() / active.sum()
