@@ -157,7 +157,8 @@ def _add_enrich(parser: argparse.ArgumentParser) -> None:
 
 def _enrich(chosen: argparse.Namespace) -> None:
     baselines: dict[str, FeatureSource] = {
-        name: si.FeatureStore.open(folder) for name, folder in _parse_pairs(chosen.baseline).items()
+        name: si.FeatureStore.open(folder)
+        for name, folder in _parse_pairs("--baseline", chosen.baseline).items()
     }
     result = si.enrich(
         si.FeatureStore.open(chosen.features),
@@ -262,18 +263,25 @@ def _show(chosen: argparse.Namespace) -> None:
 
 def _open_data(chosen: argparse.Namespace) -> tuple[Adapter, Dataset]:
     adapter = si.load_adapter(chosen.adapter, model=chosen.model)
-    options = {name: Path(value) for name, value in _parse_pairs(chosen.option).items()}
+    options = {name: Path(value) for name, value in _parse_pairs("--option", chosen.option).items()}
     return adapter, adapter.open(chosen.data, **options)
 
 
-def _parse_pairs(words: Sequence[str]) -> dict[str, str]:
+_EXAMPLES = {
+    "--baseline": "NAME=FOLDER, e.g. shuffled=run/shuffled-features",
+    "--option": "NAME=PATH, e.g. features=features.tsv",
+    "--splits": "NAME=SHARE, e.g. train=0.4,discovery=0.3,test=0.3",
+}
+
+
+def _parse_pairs(option: str, words: Sequence[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not (name and sign and value):
-            raise InputError(f"{word!r} cannot be read", allowed="NAME=VALUE")
+            raise InputError(f"{option} {word!r} cannot be read", allowed=_EXAMPLES[option])
         if name in pairs:
-            raise InputError(f"{name} is given twice")
+            raise InputError(f"{option}: {name} is given twice", todo="Give it once")
         pairs[name] = value
     return pairs
 
@@ -282,11 +290,14 @@ def _parse_shares(words: str | None) -> Mapping[Any, float] | None:
     if words is None:
         return None
     try:
-        return {name: float(value) for name, value in _parse_pairs(words.split(",")).items()}
+        return {
+            name: float(value) for name, value in _parse_pairs("--splits", words.split(",")).items()
+        }
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"the splits {words!r} cannot be read", allowed="numbers") from None
+        allowed = f"{_EXAMPLES['--splits']}; shares are numbers"
+        raise InputError(f"--splits {words!r} cannot be read", allowed=allowed) from None
 
 
 def _print_made(out: str) -> None:

@@ -63,16 +63,18 @@ class UnknownNameError(SciInterpError):
         The name that was asked for.
     known
         The names that exist.
+    where
+        File and place of the name, if it stands in a file.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         names = list(known)
         near = difflib.get_close_matches(name, names, n=1)
         shown = ", ".join(names[:60]) + (f" and {len(names) - 60} more" if len(names) > 60 else "")
         super().__init__(
-            f"there is no {kind} {name!r}",
+            f"{where}: there is no {kind} {name!r}" if where else f"there is no {kind} {name!r}",
             allowed=shown or f"no {kind} is available",
-            todo=f"Did you mean {near[0]!r}?" if near else "",
+            todo=f"Did you mean {near[0]!r}?" if near else "Use one of these" if names else "",
         )
 
 

@@ -106,7 +106,7 @@ def _check_values(found: RecordActivations, n_tokens: int, widths: Mapping[str, 
             raise NotFiniteError(
                 f"the activations of record {found.record!r}, layer {layer!r}, hold NaN or "
                 "infinity",
-                todo="Leave the record out, or run the network in float32",
+                todo="Leave the record out, run the network in float32, or look at its weights",
             )
 
 

@@ -171,7 +171,7 @@ def read_study(path: Path | str) -> Study:
     raw = _read_toml(path)
     for name, table in raw.items():
         if name not in (*_TABLES, *_FREE_TABLES):
-            raise UnknownNameError(f"table of {path}", name, [*_TABLES, *_FREE_TABLES])
+            raise UnknownNameError("table", name, [*_TABLES, *_FREE_TABLES], where=str(path))
         if not isinstance(table, dict):
             raise InputError(f"{path}: {name!r} is {table!r}", allowed=f"a table: [{name}]")
     tables = {
@@ -194,21 +194,25 @@ def _read_toml(path: Path) -> dict[str, Any]:
             raise InputError(f"{path} is larger than a study file can be", allowed="1 MiB")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}", todo="Name a study file (TOML)"
+        ) from None
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is not a TOML file: {error}") from None
+        raise InputError(
+            f"{path} is not a TOML file: {error}", todo="Correct the file, or name a study file"
+        ) from None
 
 
 def _read_table(kind: type[_Settings], raw: Mapping[str, Any], where: str) -> _Settings:
     known: dict[str, Field[Any]] = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     for key in raw:
         if key not in known:
-            raise UnknownNameError(f"key of {where}", key, known)
+            raise UnknownNameError("key", key, known, where=where)
     for name, item in known.items():
         if item.default is MISSING and name not in raw:
-            raise InputError(f"{where} lacks {name}", todo=f"Add: {name} = ...")
+            raise InputError(f"{where} lacks {name}", todo=f'Add: {name} = "..."')
     return kind(**{key: _check(known[key], value, where) for key, value in raw.items()})
 
 
@@ -226,7 +230,7 @@ def _check(item: Field[Any], value: Any, where: str) -> Any:
     choices = item.metadata["choices"]
     for each in value if isinstance(value, list) else [value]:
         if choices and each not in choices:
-            raise UnknownNameError(f"value for {item.name} of {where}", each, choices)
+            raise UnknownNameError("value", each, choices, where=f"{where}: {item.name}")
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -255,7 +259,7 @@ def _read_splits(path: Path, raw: Mapping[str, Any] | None) -> dict[Split, float
     for key, value in raw.items():
         name = next((split for split in SPLITS if split == key), None)
         if name is None:
-            raise UnknownNameError(f"key of {path}: [splits]", key, SPLITS)
+            raise UnknownNameError("key", key, SPLITS, where=f"{path}: [splits]")
         if not _is_number(value):
             raise InputError(f"{path}: [splits]: {key} is {value!r}", allowed="a number")
         shares[name] = float(value)

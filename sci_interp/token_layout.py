@@ -159,7 +159,9 @@ def to_stored(values: NDArray[np.float32], dtype: StoredDtype) -> NDArray[Any]:
         largest = float(np.abs(values).max())
         raise NotFiniteError(
             f"activations up to {largest:.6g} exceed the range of {dtype}",
-            todo='Store them with dtype="bfloat16"' if dtype == "float16" else "",
+            todo='Store them as bfloat16: dtype="bfloat16", or --dtype bfloat16'
+            if dtype == "float16"
+            else "",
         )
     return stored
 
