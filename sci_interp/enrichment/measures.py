@@ -2,7 +2,8 @@
 
 Symbols: TP, FP, FN, TN count known tokens with the feature at or above its threshold or not, and
 with the label or not; H is the number of instances that the feature hits at one token at least,
-I the number of instances. Tokens and instances are counted once each, without weights. A measure whose denominator is 0 is 0.
+I the number of instances. Tokens and instances are counted once each, without weights.
+A measure whose denominator is 0 is 0.
 """
 
 from __future__ import annotations

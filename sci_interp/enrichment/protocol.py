@@ -22,7 +22,7 @@ from .references import CEILING, add_references
 from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
 from .selection import Selection, select_thresholds
 from .significance import Dependence
-from .summary import summarise
+from .summary import ALWAYS_ON, build_summary, summarise, summarise_always_on
 from .table import build_table
 
 __all__ = ["enrich", "require_inputs"]
@@ -36,6 +36,7 @@ class _Outcome:
 
     table: pd.DataFrame
     summary: dict[str, Any]
+    always_on: dict[str, Any]
     selection: Selection
     links: Links
 
@@ -172,7 +173,7 @@ def require_inputs(
 
 
 def _require_names(baselines: Mapping[str, FeatureSource]) -> None:
-    for name in sorted({MAIN, CEILING} & set(baselines)):
+    for name in sorted({MAIN, ALWAYS_ON, CEILING} & set(baselines)):
         raise InputError(f"a baseline cannot be called {name!r}", allowed="any other name")
 
 
@@ -213,7 +214,8 @@ def _link_sources(
         if not tested:
             table["class"] = "not tested"
         summary = summarise(name, study, links if tested else None)
-        outcomes[name] = _Outcome(table, summary, selection, links)
+        always_on = summarise_always_on(study)
+        outcomes[name] = _Outcome(table, summary, always_on, selection, links)
         yield
 
 
@@ -228,10 +230,13 @@ def _assemble(outcomes: Mapping[str, _Outcome], settings: Mapping[str, Any]) -> 
         )
         for name, done in outcomes.items()
     }
+    rows = [done.summary for name, done in outcomes.items() if name != CEILING]
+    rows.append(outcomes[MAIN].always_on)
+    rows += [done.summary for name, done in outcomes.items() if name == CEILING]
     return EnrichmentResult(
         table=tables.pop(MAIN),
         ceiling=tables.pop(CEILING, None),
-        summary=pd.DataFrame([done.summary for done in outcomes.values()]),
+        summary=build_summary(rows),
         baselines=tables,
         settings=settings,
         not_identifiable={name: done.links.not_identifiable for name, done in outcomes.items()},

@@ -41,7 +41,8 @@ class EnrichmentResult:
     table : DataFrame
         The enrichment table; its columns are explained in :mod:`sci_interp.enrichment.table`.
     summary : DataFrame
-        One row per source: the features, the baselines, the supervised reference.
+        One row per source: the features, the baselines, the feature that is always on, and
+        the supervised reference.
     baselines : mapping of name to DataFrame
         The enrichment table of every baseline, made under the same protocol.
     ceiling : DataFrame or None

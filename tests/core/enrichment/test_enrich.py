@@ -19,6 +19,7 @@ from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
 from sci_interp.enrichment.measures import Confusion
 from sci_interp.enrichment.memory import MemoryAnnotations
 from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds, share_of_scale
+from sci_interp.enrichment.summary import always_on_f1
 from sci_interp.enrichment.table import COLUMNS, build_table, sort_rows
 from sci_interp.errors import InputError, StoreError
 from sci_interp.schema import BIN_FLOORS
@@ -213,7 +214,7 @@ def test_a_lucky_half_is_not_what_is_printed(world):
 
 def test_baselines_share_the_protocol(world, noise):
     made = enrich(world.features, world.known, baselines={"noise": noise}, **FAST)
-    assert list(made.summary["source"]) == ["features", "noise"]
+    assert list(made.summary["source"]) == ["features", "noise", "always on"]
     forward = "best and direction == 'discovery to test'"
     best = made.baselines["noise"].query(forward).set_index("label")["hybrid_f1"]
     rows = made.table[made.table["direction"] == "discovery to test"]
@@ -227,7 +228,9 @@ def test_a_supervised_reference_is_a_ceiling_and_no_baseline(tmp_path, world, no
     ).features
     given = {"baselines": {"noise": noise}, "ceiling": truth, "out": tmp_path / "a"}
     made = enrich(world.features, world.known, **given, **FAST)
-    assert list(made.summary["source"]) == ["features", "noise", "probe (supervised)"]
+    assert list(made.summary["source"]) == [
+        "features", "noise", "always on", "probe (supervised)",
+    ]  # fmt: skip
     assert (made.table["best_baseline"] == "noise").all()
     forward = made.table[made.table["direction"] == "discovery to test"]
     query = "best and direction == 'discovery to test'"
@@ -255,6 +258,29 @@ def test_nuisance_labels_are_measured_and_left_out_of_the_summary():
     assert result.summary.iloc[0]["n_labels"] == 2
     assert result.summary.iloc[0]["n_labels_f1"] == 2
     assert result.summary.iloc[0]["n_nuisance_f1"] == 1
+
+
+def test_always_on_is_a_reference_and_passes_no_feature():
+    rng = np.random.default_rng(7)
+    axis = planted.build_axis(rng, 60)
+    starts = axis.record_starts
+    half = [(int(a), int(a + 0.6 * (b - a))) for a, b in itertools.pairwise(starts)]
+    runs = [half, *planted.random_tracks(rng, axis, 1, share=0.6)]
+    always = np.ones(axis.n_tokens, bool)
+    world = planted.make_world(rng, axis, runs, [always, planted.paint(axis, runs[1])])
+    world.level[:, 0] = 255
+    features = replace(world.features, codes=planted.to_codes(world.level))
+    result = enrich(features, world.known, **FAST)
+    main, reference = (result.summary.set_index("source").loc[n] for n in ("features", "always on"))
+    assert (main["n_labels_f1"], main["n_labels_f1_any"], main["n_labels_both"]) == (1, 2, 1)
+    assert (main["n_features_f1"], main["n_features_f1_any"]) == (1, 2)
+    assert (reference["n_labels_f1"], reference["n_labels_f1_any"]) == (0, 1)
+    selection = select_thresholds(features, world.known)
+    np.testing.assert_allclose(
+        always_on_f1(selection, "test")[0],
+        selection.confusion(0, "test", np.array([0]), 0).hybrid_f1[0],
+    )
+    assert pd.isna(reference["n_tested"])
 
 
 def test_too_few_families_are_not_identifiable():
