@@ -81,8 +81,12 @@ class EnrichmentResult:
 
     @property
     def replication_rate(self) -> float:
-        """Share of site-level links that the vault could judge and replicates; NaN without any."""
-        judged = self.table.loc[self.table["class"] == "site", "replicated"].dropna()
+        """Share of site-level links that the vault could judge and replicates; NaN without any.
+
+        Links with nuisance labels are left out: they replicate, and are no finding.
+        """
+        site = (self.table["class"] == "site") & ~self.table["nuisance"].astype(bool)
+        judged = self.table.loc[site, "replicated"].dropna()
         return float(judged.astype(bool).mean()) if len(judged) else float("nan")
 
     @property
@@ -94,26 +98,36 @@ class EnrichmentResult:
 
     def format(self, *, n_rows: int = 20) -> str:
         """Return the summary and the first rows of the table as text."""
-        found = self.table["class"].value_counts()
-        counts = ", ".join(f"{found.get(name, 0)} {name}" for name in LINKED)
-        rate = self.replication_rate
         lines = [
             format_table(self.table, n_rows=n_rows),
-            f"Links: {counts}."
-            + ("" if np.isnan(rate) else f" Replicated on the vault: {rate:.0%}."),
+            self._links_line(),
             self.summary.to_string(index=False, float_format="{:.3g}".format),
         ]
-        if self._is_interplm:
-            lines[1] = (
-                f"Links: {len(self.links)} with hybrid F1 > {STRONG_F1} on both halves. This is "
-                "the published variant, for comparison: it has no null, no error rate and no "
-                "interval, and is optimistic."
-            )
         return "\n\n".join(lines)
+
+    def _links_line(self) -> str:
+        nuisance = self.links["nuisance"].astype(bool)
+        if self._is_interplm:
+            return (
+                f"Links: {int((~nuisance).sum())} with hybrid F1 > {STRONG_F1} on both halves, and "
+                f"{int(nuisance.sum())} with nuisance labels. This is the published variant, for "
+                "comparison: it has no null, no error rate and no interval, and is optimistic."
+            )
+        rate = self.replication_rate
+        return (
+            f"Links: {_count_classes(self.links[~nuisance])}."
+            + ("" if np.isnan(rate) else f" Replicated on the vault: {rate:.0%} of site-level.")
+            + f" With nuisance labels: {_count_classes(self.links[nuisance])}."
+        )
 
     def print(self, *, n_rows: int = 20) -> None:
         """Print what :meth:`format` returns."""
         print(self.format(n_rows=n_rows))  # noqa: T201 - this is what it is for
+
+
+def _count_classes(links: pd.DataFrame) -> str:
+    found = links["class"].value_counts()
+    return ", ".join(f"{found.get(name, 0)} {name}" for name in LINKED)
 
 
 def write_enrichment(out: Path, result: EnrichmentResult) -> Manifest:

@@ -34,7 +34,7 @@ its family: measures are not weighted. Intervals resample families, and the test
                               above do not see
 ``vault_f1, vault_log_odds``  F1 and log odds ratio on the vault, for linked pairs
 ``replicated``                on the vault: same sign, overlapping interval of the log odds ratio,
-                              F1 at least half; empty without linked pair or label there
+                              F1 at least half; empty without linked pair, label there or intervals
 ``best``                      the label's best feature by hybrid F1 on the half that chose
 ``best_baseline``             baseline whose best feature for the label has the best hybrid F1 on
                               the choosing half
@@ -207,15 +207,17 @@ def _replicate(study: Study, table: pd.DataFrame, n_bootstrap: int) -> pd.DataFr
         numbers = numbers.rename(columns={"label_number": "label"}).reset_index(drop=True)
         feature, label = numbers["feature"].to_numpy(), numbers["label"].to_numpy()
         counts = selection.confusion(way.number, "vault", feature, label)
+        present = selection.n_positive["vault"][label] > 0
         ends = bootstrap_pairs(study, numbers, "vault", n_bootstrap=n_bootstrap)
         here = table.iloc[rows]
         overlaps = (ends["log_odds_low"].to_numpy() <= here["log_odds_high"].to_numpy()) & (
             ends["log_odds_high"].to_numpy() >= here["log_odds_low"].to_numpy()
         )
-        again = (counts.log_odds > 0) & overlaps & (counts.f1 >= here["f1"].to_numpy() / 2)
-        present = selection.n_positive["vault"][label] > 0
-        replicated[rows[present]] = again[present]
         vault[:, rows[present]] = np.stack([counts.f1, counts.log_odds])[:, present]
+        if n_bootstrap == 0:  # There are no intervals to overlap.
+            continue
+        again = (counts.log_odds > 0) & overlaps & (counts.f1 >= here["f1"].to_numpy() / 2)
+        replicated[rows[present]] = again[present]
     return table.assign(vault_f1=vault[0], vault_log_odds=vault[1], replicated=replicated)
 
 
