@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
-from sci_interp.errors import InputError
+from sci_interp.axis import TokenAxis
+from sci_interp.errors import InputError, StoreError
 from sci_interp.manifest import begin_artefact
 from sci_interp.progress import track
-from sci_interp.schema import BIN_FLOORS
+from sci_interp.schema import BIN_FLOORS, RECORD, SPLIT
 
 from .inputs import FeatureSource, KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
@@ -90,7 +92,7 @@ def enrich(
         Features of a label that are tested by permutation at most, those with the largest T on
         the selecting half; 0 tests all that pass the screen. Bounds the time of large studies.
     n_bootstrap
-        Resamples of families for the intervals; 0 gives none.
+        Resamples of families for the intervals; 0 gives none, and no verdict on replication.
     dependence
         ``"bh"`` (Benjamini & Hochberg), or ``"by"`` (Benjamini & Yekutieli) for any dependence.
     protocol
@@ -105,7 +107,8 @@ def enrich(
     InputError
         If a setting is out of range.
     StoreError
-        If the stores were made from different records, or ``out`` holds other work.
+        If the stores were made from different records or with different splits, or ``out`` holds
+        other work.
     """
     baselines = dict(baselines or {})
     settings: dict[str, Any] = {
@@ -153,23 +156,37 @@ def enrich(
 def require_inputs(
     features: FeatureSource, known: KnownSource, baselines: Mapping[str, FeatureSource]
 ) -> None:
-    """Refuse stores of different records, and splits without data.
+    """Refuse stores of different records or splits, and splits without data.
 
     Raises
     ------
     StoreError, InputError
         With the offending store or split.
     """
-    features.axis.require_same(known.axis, "the features", "the annotations")
+    _require_same_axis(features, known.axis, "the annotations")
     for name, store in baselines.items():
-        features.axis.require_same(store.axis, "the features", f"the baseline {name!r}")
-    present = set(features.axis.records["split"])
+        _require_same_axis(features, store.axis, f"the baseline {name!r}")
+    present = set(features.axis.records[SPLIT])
     for split in ("discovery", "test"):
         if split not in present:
             raise InputError(
                 f"no block fell into the {split} half",
                 todo="Use more records, of more blocks, or other split shares",
             )
+
+
+def _require_same_axis(features: FeatureSource, axis: TokenAxis, other: str) -> None:
+    features.axis.require_same(axis, "the features", other)
+    ours, theirs = (table.records[SPLIT].to_numpy(str) for table in (features.axis, axis))
+    moved = np.flatnonzero(ours != theirs)
+    if len(moved):
+        at = int(moved[0])
+        raise StoreError(
+            f"the features and {other} divide the records differently: "
+            f"{features.axis.records[RECORD].iloc[at]!r} is in {ours[at]} and in {theirs[at]}, "
+            f"and {len(moved) - 1} more differ",
+            todo="Make both with the same split shares",
+        )
 
 
 def _require_names(baselines: Mapping[str, FeatureSource]) -> None:

@@ -13,6 +13,7 @@ import planted
 import pytest
 
 from sci_interp.adapter import Label
+from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import enrich, format_table, load_enrichment
 from sci_interp.enrichment.intervals import bootstrap_pairs
 from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
@@ -260,6 +261,30 @@ def test_nuisance_labels_are_measured_and_left_out_of_the_summary():
     assert result.summary.iloc[0]["n_nuisance_f1"] == 1
 
 
+def test_links_with_nuisance_labels_are_stated_apart_and_not_in_the_rate():
+    made = small_world(1, nuisance=(0,))
+    result = enrich(made.features, made.known, **FAST)
+    site = result.table[result.table["class"] == "site"]
+    assert site["nuisance"].sum() == 1
+    forged = result.table.copy()
+    forged["replicated"] = forged["nuisance"].astype("boolean")
+    assert replace(result, table=forged).replication_rate == 0
+    forged["replicated"] = (~forged["nuisance"]).astype("boolean")
+    assert replace(result, table=forged).replication_rate == 1
+    text = result.format()
+    assert f"Links: {len(site) - 1} site" in text
+    assert "With nuisance labels: 1 site" in text
+
+
+def test_without_intervals_nothing_is_judged_on_the_vault(world):
+    result = enrich(world.features, world.known, **(FAST | {"n_bootstrap": 0}))
+    site = result.table[result.table["class"] == "site"]
+    assert len(site)
+    assert site["replicated"].isna().all()
+    assert site["vault_f1"].notna().all()
+    assert np.isnan(result.replication_rate)
+
+
 def test_always_on_is_a_reference_and_passes_no_feature():
     rng = np.random.default_rng(7)
     axis = planted.build_axis(rng, 60)
@@ -320,6 +345,18 @@ def test_other_records_are_refused(world):
         enrich(world.features, other.known, **FAST)
     with pytest.raises(StoreError, match="'b'"):
         enrich(world.features, world.known, baselines={"b": other.features}, **FAST)
+
+
+def test_other_splits_are_refused(world):
+    records = world.axis.records.copy()
+    records.loc[records["split"] == "vault", "split"] = "test"
+    axis = TokenAxis(records)
+    assert axis.digest == world.axis.digest, "the order does not depend on the splits"
+    with pytest.raises(StoreError, match=r"the annotations divide.* in vault and in test"):
+        enrich(world.features, replace(world.known, axis=axis), **FAST)
+    other = replace(world.features, axis=axis)
+    with pytest.raises(StoreError, match="'b' divide the records differently"):
+        enrich(world.features, world.known, baselines={"b": other}, **FAST)
 
 
 @pytest.mark.parametrize(
