@@ -110,7 +110,7 @@ def _train(chosen: argparse.Namespace) -> None:
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sae", help="folder that train made")
+    parser.add_argument("sae", help="folder that train made, or bundled:ADAPTER")
     parser.add_argument("activations", help="folder that extract made")
     _add_out(parser)
 

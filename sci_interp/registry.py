@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from .adapter import Adapter, AdapterInfo
 from .errors import InputError, MissingExtraError, SciInterpError, UnknownNameError
 
-__all__ = ["ENTRY_POINT_GROUP", "adapters", "load_adapter"]
+__all__ = ["ENTRY_POINT_GROUP", "adapters", "find_autoencoder", "load_adapter"]
 
 ENTRY_POINT_GROUP = "sci_interp.adapters"
 
@@ -48,6 +49,37 @@ def load_adapter(name: str, model: str | None = None, **options: Any) -> Adapter
     MissingExtraError
         If a package that the adapter imports is not installed.
     """
+    entry = _find(name)
+    adapter = _import(entry)(model=model, **options)
+    if not isinstance(adapter, Adapter):
+        raise SciInterpError(
+            f"{entry.value} of {_distribution(entry)} is not an adapter",
+            allowed="an object with every member of sci_interp.adapter.Adapter",
+            todo="Run sci_interp.testing.check_adapter on it",
+        )
+    return adapter
+
+
+def find_autoencoder(name: str) -> Path:
+    """Return the folder of the autoencoder that comes with an adapter's embedded default.
+
+    Raises
+    ------
+    UnknownNameError
+        If no installed distribution provides the adapter.
+    InputError
+        If the adapter comes with no autoencoder.
+    """
+    folder = getattr(_import(_find(name)), "autoencoder_folder", None)
+    if folder is None:
+        raise InputError(
+            f"the adapter {name!r} comes with no autoencoder",
+            todo="Train one with sci-interp train, and name its folder",
+        )
+    return Path(folder())
+
+
+def _find(name: str) -> metadata.EntryPoint:
     entries = metadata.entry_points(group=ENTRY_POINT_GROUP)
     matches = [entry for entry in entries if entry.name == name]
     if not matches:
@@ -58,12 +90,12 @@ def load_adapter(name: str, model: str | None = None, **options: Any) -> Adapter
             f"the adapter {name!r} is provided more than once: {', '.join(owners)}",
             todo="Uninstall all of these distributions but one",
         )
-    return _build(matches[0], model, options)
+    return matches[0]
 
 
-def _build(entry: metadata.EntryPoint, model: str | None, options: dict[str, Any]) -> Adapter:
+def _import(entry: metadata.EntryPoint) -> Any:
     try:
-        factory = entry.load()
+        return entry.load()
     except ModuleNotFoundError as error:
         missing, own = (error.name or "").partition(".")[0], entry.module.partition(".")[0]
         if _distribution(entry) == "sci-interp" and missing != own:
@@ -77,14 +109,6 @@ def _build(entry: metadata.EntryPoint, model: str | None, options: dict[str, Any
             f"the adapter {entry.name!r} names {entry.value!r}, which does not exist: {error}",
             todo=f"Reinstall the distribution {_distribution(entry)}",
         ) from None
-    adapter = factory(model=model, **options)
-    if not isinstance(adapter, Adapter):
-        raise SciInterpError(
-            f"{entry.value} of {_distribution(entry)} is not an adapter",
-            allowed="an object with every member of sci_interp.adapter.Adapter",
-            todo="Run sci_interp.testing.check_adapter on it",
-        )
-    return adapter
 
 
 def _distribution(entry: metadata.EntryPoint) -> str:

@@ -86,6 +86,11 @@ class ProteinAdapter:
         self._network = network
         self._settings = settings
 
+    @staticmethod
+    def autoencoder_folder() -> Path:
+        """Return the autoencoder of the bundled network, ``load_sae("bundled:protein")``."""
+        return Path(__file__).parent / "data" / "autoencoder"
+
     @property
     def model(self) -> ModelIdentity:
         """Name, weight digest and arithmetic of the network."""

@@ -20,6 +20,7 @@ from sci_interp.manifest import (
     read_manifest,
     write_atomically,
 )
+from sci_interp.registry import find_autoencoder
 
 from .model import SparseAutoencoder
 from .normalisation import NORMALISATIONS, Normalisation
@@ -32,6 +33,7 @@ KIND = "sae"
 FORMAT = 1
 TENSORS_FILE = "sae.safetensors"
 CONFIG_FILE = "sae.json"
+BUNDLED = "bundled:"
 
 _RETRAIN = "Train it again, or copy it again from where it came"
 
@@ -71,14 +73,24 @@ def save_sae(sae: SparseAutoencoder, out: Path | str) -> None:
 def load_sae(path: Path | str) -> SparseAutoencoder:
     """Load an autoencoder from its folder.
 
+    Parameters
+    ----------
+    path
+        A folder that ``train`` made, or ``"bundled:NAME"`` for the autoencoder that comes with the
+        embedded default of the adapter NAME.
+
     Raises
     ------
+    UnknownNameError
+        If there is no such adapter.
     InputError
         If the path is a file, as other programs' pickled checkpoints are.
     StoreError
         If the artefact is unfinished, damaged, of a newer format, or incomplete.
     """
-    folder = Path(path)
+    name = str(path)
+    bundled = name.startswith(BUNDLED)
+    folder = find_autoencoder(name.removeprefix(BUNDLED)) if bundled else Path(path)
     if folder.is_file():
         raise InputError(
             f"{folder} is a file",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sci_interp.errors import InputError, MissingExtraError, SciInterpError, UnknownNameError
-from sci_interp.registry import ENTRY_POINT_GROUP, adapters, load_adapter
+from sci_interp.registry import ENTRY_POINT_GROUP, adapters, find_autoencoder, load_adapter
 
 
 def install(folder: Path, distribution: str, name: str, target: str, code: str = "") -> None:
@@ -99,3 +99,19 @@ def test_a_missing_extra_of_this_distribution_is_named(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: (entry,))
     with pytest.raises(MissingExtraError, match=r"'transformers'.*sci-interp\[protein\]"):
         load_adapter("protein")
+
+
+def test_the_bundled_autoencoder_fits_the_bundled_network():
+    from sci_interp.sae import load_sae
+
+    adapter = load_adapter("protein")
+    sae = load_sae("bundled:protein")
+    assert sae.parent["model_digest"] == adapter.model.digest
+    assert sae.parent["layer"] == adapter.default_layer
+    assert sae.width == adapter.layers()[adapter.default_layer]
+
+
+def test_an_adapter_without_an_autoencoder_says_so(monkeypatch):
+    monkeypatch.setattr("sci_interp.registry._import", lambda entry: object())
+    with pytest.raises(InputError, match="comes with no autoencoder"):
+        find_autoencoder("protein")
