@@ -47,11 +47,14 @@ LEVELS_PER_OCTAVE: Final = 32
 #: Thresholds of the counting kernel: lowest level of each bin (1 = any activity).
 BIN_FLOORS: Final = (1, 64, 96, 112, 128, 144, 160, 176, 192, 208, 216, 224, 232, 240, 248, 255)
 
-LinkClass: TypeAlias = Literal["site", "record", "positional", "none", "not identifiable"]
+LinkClass: TypeAlias = Literal[
+    "site", "record", "positional", "none", "not identifiable", "not tested"
+]
 LINK_CLASSES: Final[tuple[LinkClass, ...]] = (
     "site",
     "record",
     "positional",
     "none",
     "not identifiable",
+    "not tested",
 )

@@ -34,4 +34,4 @@ def untested_links() -> Links:
         "class": "object",
     }
     table = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
-    return Links(table, table[["feature", "label"]], 0, 0, {})
+    return Links(table, table[["feature", "label", "direction"]], 0, 0, {})

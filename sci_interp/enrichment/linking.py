@@ -102,7 +102,7 @@ class Links:
         p_swap, p, q, class``. The class is the stronger of the two directions', q the smaller;
         direction and p are the first direction's, unless only the second reaches that class.
     unjudged : DataFrame
-        Columns ``feature, label``: pairs that could not be judged where discovery selects.
+        Columns ``feature, label, direction``: pairs that could not be judged on the selecting half.
     n_candidates, n_tested : int
         Pairs with positive association on a selecting half; pairs that passed the screen.
     not_identifiable : mapping of reason to number of pairs
@@ -142,7 +142,11 @@ def link_pairs(study: Study) -> Links:
     table = table.merge(lowest, on=["label", "feature"]).sort_values(["label", "feature"])
     table = table.reset_index(drop=True)
     n_candidates = sum(found.n_candidates for found in screened)
-    return Links(table, screened[0].unjudged, n_candidates, n_tested, reasons)
+    unjudged = pd.concat(
+        [found.unjudged.assign(direction=way.number) for way, found in zip(DIRECTIONS, screened)],
+        ignore_index=True,
+    )
+    return Links(table, unjudged, n_candidates, n_tested, reasons)
 
 
 def each_chunk(

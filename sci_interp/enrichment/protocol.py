@@ -16,6 +16,7 @@ from sci_interp.manifest import begin_artefact
 from sci_interp.progress import track
 from sci_interp.schema import BIN_FLOORS, RECORD, SPLIT
 
+from .design import SplitSize, measure_splits
 from .inputs import FeatureSource, KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
 from .kernel import default_threads
@@ -146,7 +147,7 @@ def enrich(
     steps = _link_sources(sources, known, test, settings, outcomes)
     for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
         continue
-    result = _assemble(outcomes, settings)
+    result = _assemble(outcomes, settings, measure_splits(features.axis))
     if folder is not None:
         write_enrichment(folder, result)
         result = replace(result, path=folder)
@@ -228,15 +229,17 @@ def _link_sources(
         links = link_pairs(study) if tested else untested_links()
         yield
         table = build_table(study, links, n_bootstrap=n_bootstrap)
-        if not tested:
-            table["class"] = "not tested"
         summary = summarise(name, study, links if tested else None)
         always_on = summarise_always_on(study)
         outcomes[name] = _Outcome(table, summary, always_on, selection, links)
         yield
 
 
-def _assemble(outcomes: Mapping[str, _Outcome], settings: Mapping[str, Any]) -> EnrichmentResult:
+def _assemble(
+    outcomes: Mapping[str, _Outcome],
+    settings: Mapping[str, Any],
+    splits: Mapping[str, SplitSize],
+) -> EnrichmentResult:
     selections = {name: done.selection for name, done in outcomes.items() if name != MAIN}
     ceiling = selections.pop(CEILING, None)
     tables = {
@@ -257,4 +260,5 @@ def _assemble(outcomes: Mapping[str, _Outcome], settings: Mapping[str, Any]) -> 
         baselines=tables,
         settings=settings,
         not_identifiable={name: done.links.not_identifiable for name, done in outcomes.items()},
+        splits=splits,
     )

@@ -22,6 +22,7 @@ from sci_interp.manifest import (
 )
 from sci_interp.tables import read_table, write_table
 
+from .design import SplitSize, format_design
 from .table import LINKED, STRONG_F1, format_table
 
 __all__ = ["EnrichmentResult", "load_enrichment", "write_enrichment"]
@@ -51,6 +52,8 @@ class EnrichmentResult:
         What determines the result.
     not_identifiable : mapping of source to mapping of reason to number of pairs
         Candidate pairs that could not be judged, and why.
+    splits : mapping of split to SplitSize
+        Families, records and tokens of every split.
     path : Path or None
         The artefact, where one was written.
     """
@@ -60,6 +63,7 @@ class EnrichmentResult:
     baselines: Mapping[str, pd.DataFrame]
     settings: Mapping[str, Any]
     not_identifiable: Mapping[str, Mapping[str, int]]
+    splits: Mapping[str, SplitSize]
     ceiling: pd.DataFrame | None = None
     path: Path | None = None
 
@@ -97,8 +101,9 @@ class EnrichmentResult:
         return digest_json([self.table.to_csv(index=False), dict(self.settings)])
 
     def format(self, *, n_rows: int = 20) -> str:
-        """Return the summary and the first rows of the table as text."""
+        """Return the design, the first rows of the table and the summary as text."""
         lines = [
+            format_design(self.splits, self.settings, self.not_identifiable.get(MAIN, {})),
             format_table(self.table, n_rows=n_rows),
             self._links_line(),
             self.summary.to_string(index=False, float_format="{:.3g}".format),
@@ -141,6 +146,7 @@ def write_enrichment(out: Path, result: EnrichmentResult) -> Manifest:
     sources = {
         "has_ceiling": result.ceiling is not None,
         "baselines": list(result.baselines),
+        "splits": dict(result.splits),
         "not_identifiable": {
             source: dict(reasons) for source, reasons in result.not_identifiable.items()
         },
@@ -175,5 +181,6 @@ def load_enrichment(path: Path | str) -> EnrichmentResult:
         settings=manifest.settings,
         ceiling=read_table(path, "ceiling") if sources["has_ceiling"] else None,
         not_identifiable=sources["not_identifiable"],
+        splits=sources["splits"],
         path=path,
     )

@@ -27,8 +27,10 @@ its family: measures are not weighted. Intervals resample families, and the test
 ``p``                         the larger of the two
 ``q``                         2 x p adjusted within the direction: the smallest false discovery
                               rate of the united list that contains the pair
-``class``                     ``site``, ``record``, ``positional``, ``none``, ``not identifiable``;
-                              ``not tested`` under InterPLM's rule
+``class``                     ``site``, ``record``, ``positional``; ``none`` if tested and neither
+                              null is rejected; ``not identifiable``; ``not tested`` if it did not
+                              pass the screen or came after ``n_per_label`` others, and under
+                              InterPLM's rule
 ``direction``                 which half chose and which tested
 ``chosen_on_hybrid_f1``       hybrid F1 on the half that chose the threshold, which the measures
                               above do not see
@@ -57,7 +59,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sci_interp.schema import Split
+from sci_interp.schema import LinkClass, Split
 
 from .intervals import MEASURES, bootstrap_pairs
 from .linking import Links, Study
@@ -94,6 +96,8 @@ SHOWN = (
     "log_odds", "log_odds_low", "log_odds_high", "p", "q", "class", "best_baseline",
     "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
+#: Class of a pair that was given no p.
+NOT_TESTED: LinkClass = "not tested"
 LINKED = ("site", "record", "positional")
 #: Takes the place of a direction where a pair is reported for its F1 on both halves.
 STRONG = len(DIRECTIONS)
@@ -144,11 +148,11 @@ def _reported(selection: Selection, links: Links) -> pd.DataFrame:
     direction = merged["direction"].fillna(merged["as_best"].replace(STRONG, 0)).astype(np.int64)
     best = pd.MultiIndex.from_frame(extra)
     unjudged = pd.MultiIndex.from_frame(links.unjudged)
-    known = pd.MultiIndex.from_frame(merged[["feature", "label"]]).isin(unjudged)
-    untested = np.where(known, "not identifiable", "none")
+    rows = pd.MultiIndex.from_arrays([merged["feature"], merged["label"], direction])
+    untested = np.where(rows.isin(unjudged), "not identifiable", NOT_TESTED)
     return merged.assign(
         direction=direction,
-        best=pd.MultiIndex.from_arrays([merged["feature"], merged["label"], direction]).isin(best),
+        best=rows.isin(best),
         **{"class": merged["class"].where(merged["class"].notna(), untested).astype(str)},
     )
 

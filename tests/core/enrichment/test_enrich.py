@@ -131,6 +131,29 @@ def test_at_most_so_many_features_of_a_label_are_tested_and_the_true_one_is_amon
     }
 
 
+def test_what_was_not_tested_is_called_so_and_the_design_stands_above_the_table(world):
+    rng = np.random.default_rng(2)
+    track = world.label_track[0]
+    copies = [track & (rng.random(world.axis.n_tokens) < 0.8) for _ in range(4)]
+    runs = [[(0, 1)]]
+    made = planted.make_world(rng, world.axis, runs, copies)
+    result = enrich(made.features, world.known, n_per_label=1, **FAST)
+    untested = result.table["class"] == "not tested"
+    assert untested.sum() >= 2, "all four are strong on both halves, one or two were tested"
+    unjudged = result.table["class"] == "not identifiable"
+    assert ((untested | unjudged) == result.table["p"].isna()).all()
+    above, _, _ = result.format().partition("n_instances")
+    assert "at most 1 features per label and direction" in above
+    assert "Nulls: local" in above
+    records = world.axis.records[world.axis.records["split"] == "test"]
+    sizes = (records["stop"] - records["start"]).groupby(records["block"]).sum()
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    families = f"test: {len(sizes)} families (effective {effective:.1f}), {len(records)} records"
+    assert families in above
+    free = enrich(made.features, world.known, **FAST)
+    assert "at most" not in free.format().partition("n_instances")[0]
+
+
 def test_thresholds_maximise_hybrid_f1_and_prefer_the_higher(world):
     selection = select_thresholds(world.features, world.known)
     chosen = selection.confusion(0, "discovery", slice(None), 0).hybrid_f1
@@ -311,10 +334,14 @@ def test_always_on_is_a_reference_and_passes_no_feature():
 def test_too_few_families_are_not_identifiable():
     made = small_world(2, n_families=12)
     result = enrich(made.features, made.known, **FAST)
-    assert set(result.table["class"]) <= {"not identifiable", "none"}
+    assert set(result.table["class"]) <= {"not identifiable", "not tested"}
     assert (result.table["class"] == "not identifiable").any()
     assert result.table.loc[result.table["class"] == "not identifiable", "q"].isna().all()
-    assert sum(result.not_identifiable["features"].values()) > 0
+    n_pairs = sum(result.not_identifiable["features"].values())
+    assert n_pairs > 0
+    assert (
+        f"Not identifiable: {n_pairs} candidate pairs ({n_pairs} label in fewer" in result.format()
+    )
 
 
 def test_interplm_protocol_tests_nothing_and_says_so(world, capsys):
@@ -327,6 +354,7 @@ def test_interplm_protocol_tests_nothing_and_says_so(world, capsys):
     result.print(n_rows=1)
     shown = capsys.readouterr().out
     assert "optimistic" in shown
+    assert "nothing was tested" in shown
     assert "more" in shown
     assert format_table(result.table.iloc[:0]) == "no pair to report"
 
@@ -425,6 +453,6 @@ def test_a_group_known_in_one_half_and_an_empty_vault(monkeypatch):
     assert result.table["replicated"].isna().all()
     assert (result.table["class"] == "site").any()
     lone = result.table[result.table["label"] == "lone"]
-    assert set(lone["class"]) <= {"not identifiable", "none"}
+    assert set(lone["class"]) <= {"not identifiable", "not tested"}
     assert lone["log_odds_low"].isna().all()
     assert "Replicated" not in result.format()

@@ -1,0 +1,91 @@
+"""What was tested on what: units, splits, nulls, and what could not be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+import numpy as np
+
+from sci_interp.axis import TokenAxis
+from sci_interp.schema import BLOCK, N_TOKENS, SPLIT, SPLITS, START, STOP
+
+__all__ = ["SplitSize", "format_design", "measure_splits"]
+
+NULLS = (
+    "local (labels rotated inside their records) and swap (labels exchanged between families of "
+    "similar records); a site-level link rejects both"
+)
+
+
+class SplitSize(TypedDict):
+    """Size of a split.
+
+    Attributes
+    ----------
+    n_families, n_records, n_tokens : int
+        Its families, records and tokens.
+    n_effective : float
+        Families of equal size with as much say in unweighted counts of tokens, by Kish:
+        (sum of tokens)^2 / sum of squared tokens, over families.
+    """
+
+    n_families: int
+    n_effective: float
+    n_records: int
+    n_tokens: int
+
+
+def measure_splits(axis: TokenAxis) -> dict[str, SplitSize]:
+    """Return the size of every split that holds a record, in order."""
+    table = axis.records.assign(**{N_TOKENS: axis.records[STOP] - axis.records[START]})
+    sizes: dict[str, SplitSize] = {}
+    for split in SPLITS:
+        part = table[table[SPLIT] == split]
+        if part.empty:
+            continue
+        tokens = part.groupby(BLOCK, sort=False)[N_TOKENS].sum().to_numpy(np.float64)
+        sizes[split] = SplitSize(
+            n_families=len(tokens),
+            n_effective=float(tokens.sum() ** 2 / (tokens**2).sum()),
+            n_records=len(part),
+            n_tokens=int(tokens.sum()),
+        )
+    return sizes
+
+
+def format_design(
+    splits: Mapping[str, SplitSize],
+    settings: Mapping[str, Any],
+    not_identifiable: Mapping[str, int],
+) -> str:
+    """Return the lines that stand above a table.
+
+    Parameters
+    ----------
+    splits
+        Size of every split.
+    settings
+        Settings of ``enrich``.
+    not_identifiable
+        Reason to number of candidate pairs, over both directions.
+    """
+    lines = ["Units: families, and records in them; the effective number counts tokens."]
+    lines += [
+        f"  {split}: {size['n_families']:,} families (effective {size['n_effective']:,.1f}), "
+        f"{size['n_records']:,} records, {size['n_tokens']:,} tokens"
+        for split, size in splits.items()
+    ]
+    if settings.get("protocol") == "interplm":
+        return "\n".join([*lines, "Nulls: none, nothing was tested."])
+    lines.append(f"Nulls: {NULLS}.")
+    if settings.get("n_per_label"):
+        lines.append(
+            f"Tested: at most {settings['n_per_label']} features per label and direction, those "
+            "with the largest T on the half that chose."
+        )
+    reasons = "; ".join(f"{count:,} {reason}" for reason, count in not_identifiable.items())
+    lines.append(
+        f"Not identifiable: {sum(not_identifiable.values()):,} candidate pairs ({reasons})."
+    )
+    return "\n".join(lines)
