@@ -1,8 +1,11 @@
 """Missing annotations: detectors of a label that fire where the label was assessed and is absent.
 
-A run is judged against decoys, inputs with the same ids, lengths and composition that bear no
-label: its conformal p-value is (1 + decoy records whose best run scores as high) / (1 + decoy
-records). It is never judged against unannotated records, which hold the positives sought.
+What is tested is a pair of a record and a label that it does not bear, by the strongest run of any
+of the label's detectors. It is judged against decoys, inputs with the same ids, lengths and
+composition that bear no label: its conformal p-value is (1 + decoy records in which they fire as
+strongly) / (1 + decoy records). It is never judged against unannotated records, which hold the
+positives sought. Benjamini-Hochberg runs over all pairs of all labels, silent ones counted: one
+list is printed, and its rate is bound.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sci_interp.annotations import AnnotationSlice, AnnotationStore
+from sci_interp.annotations import AnnotationStore
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import MAX_LEVEL, Split
 
@@ -24,7 +27,7 @@ from .multiplicity import adjust_p
 from .runs import MASS_STEPS, Detector, Runs, find_runs
 from .stretches import CodeReader, Stretch, block_of_records, split_stretches, stretches
 
-__all__ = ["HELD_OUT", "MissingQueue", "queue_missing", "recover_hidden"]
+__all__ = ["HELD_OUT", "MissingQueue", "merge_runs", "queue_missing", "recover_hidden"]
 
 #: Columns of what :func:`recover_hidden` returns.
 RECOVERY_COLUMNS = (
@@ -44,28 +47,31 @@ _HOPELESS = 0.5
 
 @dataclass(frozen=True, eq=False)
 class MissingQueue:
-    """Runs in unannotated held-out records, judged against decoys.
+    """Unannotated records in which detectors of a label fire, judged against decoys.
 
     Attributes
     ----------
     runs : Runs
-        Those with q at most, and precision at least, the level asked, best first; of overlapping
-        runs for one label only the best.
-    p, q : (n_runs,) float64
-        Conformal p-value, and Benjamini-Hochberg over the runs tested for the label.
-    precision : (n_runs,) float64
-        Share of the detector's runs that score as high and lie on the label; where annotations
-        are complete, the rest is the false share.
+        The strongest run of each pair of record and label listed, best first. The false
+        discovery rate of the whole list is at most the ``q`` asked.
+    p : (n_runs,) float64
+        Conformal p-value, 1 / (1 + decoy records) at the least.
+    q : (n_runs,) float64
+        Benjamini-Hochberg over all pairs of all labels, silent or not.
+    share_on_label : (n_runs,) float64
+        Share of the records in which the label's detectors fire as strongly, and where they do
+        so on the label; where annotations are complete, the rest is the false share.
     n_detectors : (n_runs,) int64
-        Detectors of the label that fire there.
+        Detectors of the label that fire at the place: whose runs overlap, directly or through
+        others.
     n_tested, n_decoys : int
-        Number of runs tested, and of decoy records.
+        Number of pairs tested, and of decoy records.
     """
 
     runs: Runs
     p: NDArray[np.float64]
     q: NDArray[np.float64]
-    precision: NDArray[np.float64]
+    share_on_label: NDArray[np.float64]
     n_detectors: NDArray[np.int64]
     n_tested: int
     n_decoys: int
@@ -78,10 +84,10 @@ def queue_missing(
     *,
     decoys: CodeReader,
     q: float = 0.05,
-    min_precision: float = 0.5,
+    min_share: float = 0.5,
     hidden: NDArray[np.bool_] | None = None,
 ) -> MissingQueue:
-    """Find runs of detectors where their label is missing.
+    """Find records where detectors fire and their label is missing.
 
     Parameters
     ----------
@@ -94,114 +100,169 @@ def queue_missing(
     decoys
         Codes of the decoy inputs, on the same axis.
     q
-        False discovery rate over the runs of a label.
-    min_precision
-        Share of the runs scoring as high, in assessed held-out records, that lie on the label.
-        Below it the detector fires outside its label as often as on it: either most annotations
-        are missing, or it detects something else, and decoys cannot tell which.
+        False discovery rate of the list, over all labels together.
+    min_share
+        Share of the records in which detectors fire as strongly that bear the label there. Below
+        it they fire outside their label as often as on it: either most annotations are missing,
+        or they detect something else, and decoys cannot tell which. Such a pair counts with a
+        p-value of 1, so that leaving it out keeps the rate.
     hidden : (n_labels, n_records), optional
         Records whose annotations of a label are to be overlooked, to test the queue itself.
     """
     features.axis.require_same(known.axis, "the annotations", "the features")
     features.axis.require_same(decoys.axis, "the decoys", "the features")
     of_detector = np.array([detector.label for detector in detectors], np.int64)
-    p_of_score = _decoy_p(decoys, detectors)
-    # Runs by score: in records without the label, and on the label.
-    counts = np.zeros((2, len(detectors), _N_SCORES), np.int64)
-    kept = []
+    used, row = np.unique(of_detector, return_inverse=True)
+    p_of_score = _decoy_p(decoys, detectors, row)
+    # Pairs by score: in records without the label, and on the label.
+    counts = np.zeros((2, len(used), _N_SCORES), np.int64)
+    kept, n_firing, n_tested = [], [np.zeros(0, np.int64)], 0
     for stretch in split_stretches(features.axis, HELD_OUT):
         runs = find_runs(features, detectors, stretch)
-        found = known.read(stretch.start, stretch.stop)
-        places = _sort_runs(runs, found, known, of_detector, stretch, hidden)
-        for count, chosen in zip(counts, places, strict=True):
-            np.add.at(count, (runs.detector[chosen], runs.score[chosen]), 1)
-        runs = runs.take(places[0])
-        kept.append(runs.take(p_of_score[runs.detector, runs.score] <= _HOPELESS))
+        found = _Found.of(known, stretch, used, hidden)
+        n_tested += int(found.is_open.sum())
+        open_runs, on_label = found.sort(runs, row)
+        best, _ = _strongest(runs.take(on_label), row)
+        np.add.at(counts[1], (row[best.detector], best.score), 1)
+        best, n_detectors = _strongest(runs.take(open_runs), row)
+        np.add.at(counts[0], (row[best.detector], best.score), 1)
+        hopeful = p_of_score[row[best.detector], best.score] <= _HOPELESS
+        kept.append(best.take(hopeful))
+        n_firing.append(n_detectors[hopeful])
     runs = Runs.concatenate(kept)
-    label = of_detector[runs.detector]
-    p = p_of_score[runs.detector, runs.score]
-    precision = _at_least(counts[1]) / np.maximum(_at_least(counts.sum(axis=0)), 1)
-    precision = precision[runs.detector, runs.score]
-    n_tested = np.zeros(len(known.labels), np.int64)
-    np.add.at(n_tested, of_detector, counts[0].sum(axis=1))
-    value = _adjust_by_label(p, label, n_tested)
-    good = np.flatnonzero((value <= q) & (precision >= min_precision))
-    rank = np.lexsort((runs.start[good], -runs.score[good], -precision[good], value[good]))
-    best, n_detectors = _distinct(runs.take(good), label[good], rank)
-    rows = good[best]
+    at = (row[runs.detector], runs.score)
+    share = (_at_least(counts[1]) / np.maximum(_at_least(counts.sum(axis=0)), 1))[at]
+    p = np.where(share >= min_share, p_of_score[at], 1.0)
+    value = adjust_p(p, n_tested)
+    order = np.lexsort((runs.start, -runs.score, -share, value))
+    order = order[(value[order] <= q) & (share[order] >= min_share)]
     return MissingQueue(
-        runs.take(rows),
-        p[rows],
-        value[rows],
-        precision[rows],
-        n_detectors,
-        int(n_tested.sum()),
+        runs.take(order),
+        p[order],
+        value[order],
+        share[order],
+        np.concatenate(n_firing)[order],
+        n_tested,
         decoys.axis.n_records,
     )
 
 
-def _adjust_by_label(
-    p: NDArray[np.float64], label: NDArray[np.int64], n_tested: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return q-values over the runs of each label by itself.
+def merge_runs(runs: Runs, label: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of every run ``(n_runs,)``: runs of one label that overlap share one.
 
-    Labels differ in what decoys do to them: a helix forms in shuffled sequences too. Together,
-    the hopeless runs of such a label would cost the others their power.
+    Parameters
+    ----------
+    runs
+        The runs.
+    label : (n_runs,)
+        Label of each.
     """
-    q = np.ones(len(p))
-    for one in np.unique(label):
-        rows = label == one
-        q[rows] = adjust_p(p[rows], int(n_tested[one]))
-    return q
+    order = np.lexsort((runs.start, label))
+    place = np.zeros(len(order), np.int64)
+    n_places, reach, before = 0, -1, -1
+    for row in order.tolist():
+        if label[row] != before or runs.start[row] >= reach:
+            n_places, reach, before = n_places + 1, -1, int(label[row])
+        reach = max(reach, int(runs.stop[row]))
+        place[row] = n_places - 1
+    return place
 
 
-def _decoy_p(decoys: CodeReader, detectors: Sequence[Detector]) -> NDArray[np.float64]:
-    """Return the conformal p-value of every score ``(n_detectors, n_scores)``."""
+def _strongest(runs: Runs, row: NDArray[np.int64]) -> tuple[Runs, NDArray[np.int64]]:
+    """Return the strongest run of each record and label, and how many detectors fire there."""
+    label = row[runs.detector]
+    place = merge_runs(runs, label)
+    order = np.lexsort((runs.start, -runs.score, runs.record, label))
+    same = (np.diff(label[order], prepend=-1) == 0) & (np.diff(runs.record[order], prepend=-1) == 0)
+    best = order[~same]
+    pairs = np.unique(np.stack([place, runs.detector]), axis=1)[0]
+    return runs.take(best), np.bincount(pairs)[place[best]]
+
+
+def _decoy_p(
+    decoys: CodeReader, detectors: Sequence[Detector], row: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the conformal p-value of every label and score ``(n_labels, n_scores)``.
+
+    The strongest run of any of the label's detectors is what counts, in decoys as in places.
+    """
     n_records = decoys.axis.n_records
-    best = np.zeros((len(detectors), _N_SCORES), np.int64)
+    best = np.zeros((int(row.max(initial=-1)) + 1, _N_SCORES), np.int64)
     for stretch in stretches(decoys.axis, 0, n_records):
         runs = find_runs(decoys, detectors, stretch)
-        _, pair = np.unique(runs.detector * n_records + runs.record, return_inverse=True)
-        highest = np.zeros(int(pair.max(initial=-1)) + 1, np.int64)
-        owner = np.zeros_like(highest)
+        owner = row[runs.detector]
+        pairs, pair = np.unique(owner * n_records + runs.record, return_inverse=True)
+        highest = np.zeros(len(pairs), np.int64)
         np.maximum.at(highest, pair, runs.score)
-        owner[pair] = runs.detector
-        np.add.at(best, (owner, highest), 1)
+        np.add.at(best, (pairs // n_records, highest), 1)
     return (1.0 + _at_least(best)) / (1.0 + n_records)
 
 
 def _at_least(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how many score at least as high, from counts by score ``(n_detectors, n_scores)``."""
+    """Return how many score at least as high, from counts by score, the last axis."""
     total: NDArray[np.float64] = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1].astype(np.float64)
     return total
 
 
-def _sort_runs(
-    runs: Runs,
-    found: AnnotationSlice,
-    known: AnnotationStore,
-    of_detector: NDArray[np.int64],
-    stretch: Stretch,
-    hidden: NDArray[np.bool_] | None,
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which assessed runs lie in records without the label, and which on the label."""
-    if len(runs.start) == 0:
-        return np.zeros(0, bool), np.zeros(0, bool)
-    label = of_detector[runs.detector]
-    at = stretch.record[found.start - stretch.start]
-    seen = np.isin(found.label, of_detector)
-    seen &= True if hidden is None else ~hidden[found.label, at]
-    bears = np.zeros((len(known.labels), stretch.last - stretch.first), bool)
-    bears[found.label[seen], at[seen] - stretch.first] = True
-    used, place = np.unique(of_detector, return_inverse=True)
-    row = np.searchsorted(used, found.label[seen])
-    ranges = (found.start[seen] - stretch.start, found.stop[seen] - stretch.start)
-    on_label = _tokens_in(runs, stretch, place[runs.detector], (row, *ranges), len(used))
-    ranges = (found.known_start - stretch.start, found.known_stop - stretch.start)
-    group = known.group_of_label[label]
-    inside = _tokens_in(runs, stretch, group, (found.known_group, *ranges), len(known.groups))
-    assessed = inside == runs.stop - runs.start
-    return assessed & ~bears[label, runs.record - stretch.first], assessed & (on_label > 0)
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is annotated in a stretch of the labels ``used``, and which pairs are to be tested.
+
+    ``is_open`` (n_used, n_records): assessed, and without the label.
+    """
+
+    stretch: Stretch
+    group: NDArray[np.int64]
+    n_groups: int
+    ranges: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    known: tuple[NDArray[np.integer[Any]], NDArray[np.int64], NDArray[np.int64]]
+    is_open: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        known: AnnotationStore,
+        stretch: Stretch,
+        used: NDArray[np.int64],
+        hidden: NDArray[np.bool_] | None,
+    ) -> _Found:
+        """Read a stretch."""
+        found = known.read(stretch.start, stretch.stop)
+        at = stretch.record[found.start - stretch.start]
+        seen = np.isin(found.label, used)
+        seen &= True if hidden is None else ~hidden[found.label, at]
+        row = np.searchsorted(used, found.label[seen])
+        bears = np.zeros((len(used), stretch.last - stretch.first), bool)
+        bears[row, at[seen] - stretch.first] = True
+        assessed = np.zeros((len(known.groups), bears.shape[1]), bool)
+        of_known = stretch.record[found.known_start - stretch.start] - stretch.first
+        assessed[found.known_group, of_known] = True
+        group = known.group_of_label[used]
+        return cls(
+            stretch,
+            group,
+            len(known.groups),
+            (row, found.start[seen] - stretch.start, found.stop[seen] - stretch.start),
+            (
+                found.known_group,
+                found.known_start - stretch.start,
+                found.known_stop - stretch.start,
+            ),
+            assessed[group] & ~bears,
+        )
+
+    def sort(
+        self, runs: Runs, row: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which assessed runs lie in records without the label, and which on it."""
+        if len(runs.start) == 0:
+            return np.zeros(0, bool), np.zeros(0, bool)
+        label = row[runs.detector]
+        on_label = _tokens_in(runs, self.stretch, label, self.ranges, len(self.group))
+        inside = _tokens_in(runs, self.stretch, self.group[label], self.known, self.n_groups)
+        assessed = inside == runs.stop - runs.start
+        is_open = self.is_open[label, runs.record - self.stretch.first]
+        return assessed & is_open, assessed & (on_label > 0)
 
 
 def _tokens_in(
@@ -218,23 +279,6 @@ def _tokens_in(
     reach = np.cumsum(covered, axis=1, dtype=np.int32)
     last, first = reach[row, runs.stop - stretch.start], reach[row, runs.start - stretch.start]
     return (last - first).astype(np.int64)
-
-
-def _distinct(
-    runs: Runs, label: NDArray[np.int64], rank: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the best of the runs that overlap for one label, best first, and their numbers."""
-    place = np.full(len(rank), -1, np.int64)
-    n_places, reach, before = 0, -1, -1
-    for row in np.lexsort((runs.start, label)).tolist():
-        if label[row] != before or runs.start[row] >= reach:
-            n_places, reach, before = n_places + 1, -1, int(label[row])
-        reach = max(reach, int(runs.stop[row]))
-        place[row] = n_places - 1
-    _, first = np.unique(place[rank], return_index=True)
-    best = rank[np.sort(first)]
-    pairs = np.unique(np.stack([place, runs.detector]), axis=1)
-    return best, np.bincount(pairs[0], minlength=n_places)[place[best]]
 
 
 def recover_hidden(

@@ -192,7 +192,7 @@ def _notes(
         notes["missing annotations"] = "not sought: no decoys were given"
     else:
         notes["missing annotations"] = (
-            f"{n_detectors} detectors, {queue.n_tested} runs in unannotated records, judged "
+            f"{n_detectors} detectors, {queue.n_tested} pairs of record and absent label, judged "
             f"against {queue.n_decoys} decoys"
         )
     return notes
@@ -259,7 +259,7 @@ def _missing_table(
         "feature": np.array([owner.feature for owner in owners], np.int64),
         "n_features": queue.n_detectors,
         "score": runs.score / MASS_STEPS,
-        "precision": queue.precision,
+        "precision": queue.share_on_label,
         "p": queue.p,
         "q": queue.q,
         "also_there": [
