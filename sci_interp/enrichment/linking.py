@@ -142,10 +142,8 @@ def link_pairs(study: Study) -> Links:
     table = table.merge(lowest, on=["label", "feature"]).sort_values(["label", "feature"])
     table = table.reset_index(drop=True)
     n_candidates = sum(found.n_candidates for found in screened)
-    unjudged = pd.concat(
-        [found.unjudged.assign(direction=way.number) for way, found in zip(DIRECTIONS, screened)],
-        ignore_index=True,
-    )
+    parts = [found.unjudged.assign(direction=at) for at, found in enumerate(screened)]
+    unjudged = pd.concat(parts, ignore_index=True)
     return Links(table, unjudged, n_candidates, n_tested, reasons)
 
 
