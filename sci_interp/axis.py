@@ -174,16 +174,18 @@ class TokenAxis:
         """Refuse to combine artefacts whose token axes differ."""
         if self.digest != other.digest:
             raise StoreError(
-                f"{what} and {than} were made from different records: {self._difference(other)}",
+                f"{what} and {than} were made from different records: "
+                + self._describe_difference(other, what, than),
                 todo="Make both from the same dataset",
             )
 
-    def _difference(self, other: TokenAxis) -> str:
+    def _describe_difference(self, other: TokenAxis, what: str, than: str) -> str:
         ours, theirs = (set(axis.records[RECORD]) for axis in (self, other))
         counts = f"{self.n_records} and {other.n_records}"
-        if ours != theirs:
-            return f"{counts}, and only one has {min(ours ^ theirs)!r}"
-        return f"{counts} of the same names, but of other blocks or lengths"
+        if ours == theirs:
+            return f"{counts} of the same names, but of other blocks or lengths"
+        example = min(ours ^ theirs)
+        return f"{counts}, and {example!r} is only in {what if example in ours else than}"
 
 
 def assign_splits(place: NDArray[np.float64], fractions: Mapping[Split, float]) -> list[Split]:

@@ -71,7 +71,10 @@ def read_config(model: str) -> Mapping[str, Any]:
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}", allowed=_HUB) from None
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"{path} cannot be read: {reason}", allowed=_HUB, todo="Check the path"
+            ) from None
     else:
         with _plain_errors(model):
             config, _ = _transformers().PretrainedConfig.get_config_dict(model)

@@ -53,4 +53,5 @@ def _guess_reader(path: Path) -> Callable[[Path], Iterator[Entry]]:
     raise InputError(
         f"{path} is no feature file: its first line is {first[:60]!r}",
         allowed="TSV, GFF3, a UniProt flat file (.txt, .dat) or UniProt JSON, plain or gzipped",
+        todo="Give one of these, or leave it out",
     )

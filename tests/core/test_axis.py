@@ -144,8 +144,13 @@ def test_the_digest_follows_records_blocks_and_ranges_not_shares():
 def test_other_axes_are_refused():
     one, other = (TokenAxis.build(table([n], ["a"])) for n in (3, 4))
     one.require_same(one, "the features", "the annotations")
-    with pytest.raises(StoreError, match="the features and the annotations were made from diff"):
-        one.require_same(other, "the features", "the annotations")
+    named = TokenAxis.build(table([3, 3], ["a", "b"]))
+    for than, message in (
+        (other, "1 and 1 of the same names"),
+        (named, "1 and 2, .* in the notes"),
+    ):
+        with pytest.raises(StoreError, match=f"the features and the notes were made .*: {message}"):
+            one.require_same(than, "the features", "the notes")
 
 
 def test_a_damaged_table_is_refused(tmp_path):
