@@ -220,6 +220,12 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("annotations", help="folder that annotate made")
     parser.add_argument("--n-runs", type=int, default=100)
     parser.add_argument("--n-features", type=int, default=512, help="features that take part")
+    parser.add_argument(
+        "--null",
+        choices=("both", "exchange", "shift"),
+        default="both",
+        help="labels exchanged between families, shifted inside records, or both",
+    )
     parser.add_argument("--q", type=float, default=0.05, help="false discovery rate")
     _add_seed(parser)
 
@@ -230,6 +236,7 @@ def _calibrate(chosen: argparse.Namespace) -> None:
         si.AnnotationStore.open(chosen.annotations),
         n_runs=chosen.n_runs,
         n_features=chosen.n_features,
+        null=chosen.null,
         q=chosen.q,
         seed=chosen.seed,
     )

@@ -1,13 +1,16 @@
 """calibrate: FeatureStore x AnnotationStore -> Calibration.
 
-The whole test is run on the user's own data after every association has been destroyed: label
-tracks change families and are rotated inside records. It should then link nothing; how often it
-does is what this module measures.
+The whole test is run on the user's own data after an association has been destroyed: label tracks
+change families (``exchange``), are rotated inside records (``shift``), or ``both``. A class that
+rests on a null which the data now obey should not be called; how often it is, is what this module
+measures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from sci_interp.annotations import AnnotationSlice
 from sci_interp.errors import InputError
 from sci_interp.progress import track
+from sci_interp.schema import LinkClass
 
 from .inputs import FeatureSource, KnownSource
 from .kernel import default_threads
@@ -27,9 +31,22 @@ from .significance import Dependence
 from .swap_null import map_run
 from .tracks import LabelTracks, Units, read_labels
 
-__all__ = ["Calibration", "calibrate", "shift_annotations"]
+__all__ = ["Calibration", "Null", "calibrate", "shift_annotations"]
+
+#: What is destroyed.
+Null = Literal["both", "exchange", "shift"]
+#: Classes that are false under each: exchanged tracks keep their place in the chain, so a
+#: positional link may be real; rotated ones keep their records, so a record-level link may be.
+FALSE_CLASSES: Mapping[Null, tuple[LinkClass, ...]] = {
+    "both": ("site",),
+    "exchange": ("site", "record"),
+    "shift": ("site", "positional"),
+}
 
 Ints = NDArray[np.int64]
+_CALLED: Mapping[str, str] = {
+    "site": "site-level", "record": "record-level", "positional": "positional"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +60,26 @@ class Calibration:
     q : float
         The false discovery rate asked for; with nothing to find, also the bound on the share of
         runs with a link.
+    null : "both", "exchange" or "shift"
+        What was destroyed, and so which classes are false: site-level under ``both``; site- and
+        record-level under ``exchange``; site-level and positional under ``shift``.
     """
 
     runs: pd.DataFrame
     q: float
+    null: Null = "both"
+
+    @property
+    def fired(self) -> NDArray[np.bool_]:
+        """Runs with a link of a class that is false ``(n_runs,)``."""
+        columns = [f"n_{name}" for name in FALSE_CLASSES[self.null]]
+        found: NDArray[np.bool_] = (self.runs[columns] > 0).any(axis=1).to_numpy(bool)
+        return found
 
     @property
     def rate(self) -> float:
-        """Share of runs with a site-level link."""
-        return float((self.runs["n_site"] > 0).mean())
+        """Share of runs with a link of a class that is false."""
+        return float(self.fired.mean())
 
     @property
     def error(self) -> float:
@@ -66,11 +94,12 @@ class Calibration:
     def format(self) -> str:
         """Return the verdict as one line."""
         verdict = "as it should" if self.passed else "MORE OFTEN than it should"
-        n_fired = int((self.runs["n_site"] > 0).sum())
+        what = {"both": "exchanged and shifted", "exchange": "exchanged", "shift": "shifted"}
+        classes = " or ".join(_CALLED[name] for name in FALSE_CLASSES[self.null])
         return (
-            f"With labels shifted, {n_fired} of {len(self.runs)} runs called a site-level link "
-            f"({self.rate:.1%}; at most {self.q:.1%} ± {2 * self.error:.1%} expected): the test "
-            f"fires {verdict}."
+            f"With labels {what[self.null]}, {int(self.fired.sum())} of {len(self.runs)} runs "
+            f"called a {classes} link ({self.rate:.1%}; at most "
+            f"{self.q:.1%} ± {2 * self.error:.1%} expected): the test fires {verdict}."
         )
 
 
@@ -82,6 +111,7 @@ def calibrate(
     n_features: int = 512,
     q: float = 0.05,
     seed: int = 0,
+    null: Null = "both",
     n_permutations: int = 4_000,
     dependence: Dependence = "bh",
     n_threads: int | None = None,
@@ -100,7 +130,11 @@ def calibrate(
     q, n_permutations, dependence, n_threads
         As for ``enrich``.
     seed
-        Seed of shifts, permutations and the choice of features.
+        Seed of exchanges, shifts, permutations and the choice of features.
+    null
+        ``"exchange"``: families exchange label tracks; counts site- and record-level links.
+        ``"shift"``: tracks are rotated inside records; counts site-level and positional links.
+        ``"both"``: one after the other; counts site-level links.
     progress
         Whether to tell how many runs are done.
 
@@ -113,6 +147,8 @@ def calibrate(
         raise InputError(
             f"n_runs is {n_runs} and n_features is {n_features}", allowed="1 or more of each"
         )
+    if null not in get_args(Null):
+        raise InputError(f"null is {null!r}", allowed="'both', 'exchange' or 'shift'")
     require_inputs(features, known, {})
     random = np.random.default_rng([seed, 0])
     size = min(n_features, features.n_features)
@@ -125,30 +161,36 @@ def calibrate(
     )  # fmt: skip
     rows = []
     for run in track(range(n_runs), "calibrate", show=progress):
-        shifted = shift_annotations(labels, np.random.default_rng([seed, 1, run]))
+        shifted = shift_annotations(labels, np.random.default_rng([seed, 1, run]), null=null)
+        drawn = int(np.random.SeedSequence([seed, 2, run]).generate_state(1)[0])
         selection = select_thresholds(held, shifted, n_threads=settings.n_threads)
-        links = link_pairs(Study(held, shifted, selection, replace(settings, seed=run)))
+        links = link_pairs(Study(held, shifted, selection, replace(settings, seed=drawn)))
         nuisance = np.array([label.nuisance for label in labels.labels], bool)
         found = links.table["class"][~nuisance[links.table["label"].to_numpy(np.int64)]]
         counts = {f"n_{name}": int((found == name).sum()) for name in ("site", "record")}
         counts["n_positional"] = int((found == "positional").sum())
         rows.append({"run": run, "n_tested": links.n_tested, **counts})
-    return Calibration(pd.DataFrame(rows), q)
+    return Calibration(pd.DataFrame(rows), q, null)
 
 
-def shift_annotations(known: KnownSource, random: np.random.Generator) -> MemoryAnnotations:
-    """Return annotations whose tracks change families and are rotated inside records.
+def shift_annotations(
+    known: KnownSource, random: np.random.Generator, *, null: Null = "both"
+) -> MemoryAnnotations:
+    """Return annotations whose tracks change families, are rotated inside records, or both.
 
     Inside every split, group and exchange stratum, families exchange the tracks of all the group's
     labels together, records paired cyclically and runs mapped by relative position; then a common
     fraction of every record's length rotates the tracks of a family. What is known stays in place.
+    ``null`` says whether only the first, only the second, or both happen.
     """
     columns: list[list[Ints]] = [[] for _ in range(7)]
     for split in ("discovery", "test", "vault"):
         for group in range(len(known.groups)):
             tracks = read_labels(known.axis, known, split, group)
             if len(tracks.units.first) > 1:
-                for column, values in zip(columns, _shift_tracks(tracks, random), strict=False):
+                for column, values in zip(
+                    columns, _shift_tracks(tracks, random, null), strict=False
+                ):
                     column.append(values)
             columns[4].append(np.full(len(tracks.known_start), group))
             columns[5].append(tracks.known_start)
@@ -158,7 +200,7 @@ def shift_annotations(known: KnownSource, random: np.random.Generator) -> Memory
 
 
 def _shift_tracks(
-    tracks: LabelTracks, random: np.random.Generator
+    tracks: LabelTracks, random: np.random.Generator, null: Null
 ) -> tuple[Ints, Ints, Ints, Ints]:
     """Return label, instance, start and stop of the shifted runs on the common axis."""
     units = tracks.units
@@ -166,9 +208,10 @@ def _shift_tracks(
     order = np.argsort(start, kind="stable")
     start_of = np.searchsorted(start[order], units.start)
     rows: list[tuple[int, int, int, int]] = []
-    donor = _partners(units, random)
+    alone = np.arange(len(units.member))
+    donor = alone if null == "shift" else _partners(units, random)
     for family, other in enumerate(donor):
-        fraction = random.random()
+        fraction = 0.0 if null == "exchange" else random.random()
         n_other = int(units.first[other + 1] - units.first[other])
         for at, record in enumerate(range(units.first[family], units.first[family + 1])):
             source = int(units.first[other]) + at % n_other

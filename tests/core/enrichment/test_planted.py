@@ -12,6 +12,7 @@ from sci_interp.enrichment import calibrate, enrich
 from sci_interp.enrichment.calibration import shift_annotations
 from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
 from sci_interp.enrichment.selection import select_thresholds
+from sci_interp.errors import InputError
 
 N_TRUE = 4
 TRAPS = ("family only", "first tokens", "dense", "one giant family")
@@ -121,6 +122,73 @@ def test_calibrate_is_silent_on_planted_links(world):
     assert found.passed, found.format()
     assert len(found.runs) == 30
     assert found.format().endswith("as it should.")
+
+
+def site_world(seed, *, n_families=100):
+    """A label with a feature on it, a record-level and a positional pair, and noise."""
+    rng = np.random.default_rng(seed)
+    axis = planted.build_axis(rng, n_families)
+    runs = planted.random_tracks(rng, axis, 2, share=0.6)
+    runs.append(planted.family_layout(rng, axis, share=0.7, width=(5, 8), position=0))
+    tracks = [planted.paint(axis, of_label) for of_label in runs]
+    features = [tracks[0], *deceptive_features(rng, axis, tracks)[:2]]
+    features += [planted.paint(axis, of) for of in planted.random_tracks(rng, axis, 12)]
+    return planted.make_world(rng, axis, runs, features)
+
+
+@pytest.mark.parametrize("null", ["exchange", "shift"])
+def test_a_single_null_leaves_its_own_classes_silent(null):
+    world = site_world(6)
+    found = calibrate(
+        world.features, world.known, null=null, n_runs=30, n_permutations=300, progress=False
+    )
+    assert found.passed, found.format()
+    assert found.null == null
+    if null == "exchange":
+        assert (found.runs["n_positional"] > 0).mean() > 0.5, "places in the chain were kept"
+    words = {"exchange": "site-level or record-level", "shift": "site-level or positional"}
+    assert words[null] in found.format()
+
+
+def test_single_nulls_keep_what_they_should(world):
+    starts = world.axis.record_starts
+
+    def count(known):
+        out = np.zeros((len(known.labels), world.axis.n_records), int)
+        record = np.searchsorted(starts, known.everything.start, side="right") - 1
+        size = known.everything.stop - known.everything.start
+        np.add.at(out, (known.everything.label, record), size)
+        return out
+
+    before = count(world.known)
+    shifted = count(shift_annotations(world.known, np.random.default_rng(0), null="shift"))
+    np.testing.assert_array_equal(shifted, before)
+    swapped = shift_annotations(world.known, np.random.default_rng(0), null="exchange")
+    assert (count(swapped) != before).any()
+    first = swapped.everything.label == N_TRUE + 1
+    offset = (
+        swapped.everything.start[first]
+        - starts[np.searchsorted(starts, swapped.everything.start[first], side="right") - 1]
+    )
+    assert (offset == 0).all(), "a label at the first tokens stays there"
+
+
+def test_calibration_draws_other_permutations_with_another_seed(world, monkeypatch):
+    seen = []
+
+    def spy(study):
+        seen.append(study.settings.seed)
+        return link_pairs(study)
+
+    monkeypatch.setattr("sci_interp.enrichment.calibration.link_pairs", spy)
+    for seed in (0, 1):
+        calibrate(
+            world.features, world.known, n_runs=2, n_features=2, seed=seed, n_permutations=50,
+            progress=False,
+        )  # fmt: skip
+    assert len(set(seen)) == 4
+    with pytest.raises(InputError, match="'exchange' or 'shift'"):
+        calibrate(world.features, world.known, null="none", progress=False)
 
 
 def test_pure_nulls_fire_in_at_most_q_of_runs():
