@@ -180,7 +180,7 @@ def read_study(path: Path | str) -> Study:
     }
     return Study(
         path=path,
-        out=_beside(path, tables["study"].out),
+        out=_beside(path, tables["study"].out).resolve(),
         model_options=raw.get("model", {}),
         data={key: _resolve(path, value) for key, value in raw.get("data", {}).items()},
         splits=_read_splits(path, raw.get("splits")),
