@@ -31,6 +31,7 @@ def untested_links() -> Links:
         "p_swap": "float64",
         "p": "float64",
         "q": "float64",
+        "q_class": "float64",
         "class": "object",
     }
     table = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})

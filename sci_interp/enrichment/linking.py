@@ -45,6 +45,10 @@ NUISANCE_F1 = 0.5
 #: Activity entries that are held at once.
 MAX_ENTRIES = 2**25
 
+NULLS = ("local", "swap")
+#: Columns of q: of both nulls together, and of each alone.
+Q_OF_CLASS = {"site": "q", "record": "q_swap", "positional": "q_local"}
+
 TOO_FEW_FAMILIES = "label in fewer than 8 families of a half"
 TOO_CONCENTRATED = "effective number of families below 5"
 
@@ -99,8 +103,9 @@ class Links:
     ----------
     table : DataFrame
         One row per tested pair: ``feature, label`` (numbers), ``direction`` (number), ``p_local,
-        p_swap, p, q, class``. The class is the stronger of the two directions', q the smaller;
-        direction and p are the first direction's, unless only the second reaches that class.
+        p_swap, p, q, q_class, class``. The class is the stronger of the two directions', q the
+        smaller; direction and p are the first direction's, unless only the second reaches that
+        class. ``q_class`` is the q of the null that the class rests on.
     unjudged : DataFrame
         Columns ``feature, label, direction``: pairs that could not be judged on the selecting half.
     n_candidates, n_tested : int
@@ -137,10 +142,13 @@ def link_pairs(study: Study) -> Links:
     n_tested = len(table)
     rank = table["class"].map({name: at for at, name in enumerate(LINK_CLASSES)})
     order = np.lexsort((table["direction"], rank))
-    lowest = table.groupby(["label", "feature"], as_index=False)["q"].min()
-    table = table.iloc[order].drop_duplicates(["label", "feature"]).drop(columns="q")
-    table = table.merge(lowest, on=["label", "feature"]).sort_values(["label", "feature"])
-    table = table.reset_index(drop=True)
+    lowest = table.groupby(["label", "feature"], as_index=False)[list(Q_OF_CLASS.values())].min()
+    table = table.iloc[order].drop_duplicates(["label", "feature"])
+    table = table.drop(columns=list(Q_OF_CLASS.values())).merge(lowest, on=["label", "feature"])
+    table = table.sort_values(["label", "feature"]).reset_index(drop=True)
+    table["q_class"] = np.nan
+    for name, column in Q_OF_CLASS.items():
+        table["q_class"] = table["q_class"].mask(table["class"] == name, table[column])
     n_candidates = sum(found.n_candidates for found in screened)
     parts = [found.unjudged.assign(direction=at) for at, found in enumerate(screened)]
     unjudged = pd.concat(parts, ignore_index=True)
@@ -322,7 +330,7 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
     nuisance = np.array([label.nuisance for label in study.known.labels], bool)
     of_pair = nuisance[pairs["label"].to_numpy(np.int64)]
     adjusted = {}
-    for name in ("p", "p_local", "p_swap"):
+    for name in ("p", *(f"p_{null}" for null in NULLS)):
         filled = pairs[name].fillna(1.0).to_numpy(np.float64)
         value = np.empty(len(pairs))
         for part in (of_pair, ~of_pair):
@@ -334,4 +342,5 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
     unknown = pairs["p"].isna().to_numpy()
     classes[unknown] = "not identifiable"
     q = np.where(unknown, np.nan, adjusted["p"])
-    return pairs.assign(direction=way.number, q=q, **{"class": classes.astype(str)})
+    alone = {f"q_{null}": np.where(unknown, np.nan, adjusted[f"p_{null}"]) for null in NULLS}
+    return pairs.assign(direction=way.number, q=q, **alone, **{"class": classes.astype(str)})

@@ -26,7 +26,10 @@ its family: measures are not weighted. Intervals resample families, and the test
 ``p_local, p_swap``           (1 + exceedances) / (1 + draws) under each null
 ``p``                         the larger of the two
 ``q``                         2 x p adjusted within the direction: the smallest false discovery
-                              rate of the united list that contains the pair
+                              rate of the united list of site-level links that contains the pair
+``q_class``                   the same for the p that the class rests on, and for the list it is
+                              in: ``p`` of site-level, ``p_swap`` of site- and record-level,
+                              ``p_local`` of site-level and positional links; empty without a link
 ``class``                     ``site``, ``record``, ``positional``; ``none`` if tested and neither
                               null is rejected; ``not identifiable``; ``not tested`` if it did not
                               pass the screen or came after ``n_per_label`` others, and under
@@ -87,13 +90,13 @@ COLUMNS: tuple[str, ...] = (
     "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
     "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:7], "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
-    "p_local", "p_swap", "p", "q", "class", "direction", "chosen_on_hybrid_f1",
+    "p_local", "p_swap", "p", "q", "q_class", "class", "direction", "chosen_on_hybrid_f1",
     "vault_f1", "vault_log_odds", "replicated", "best",
     "best_baseline", "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
 SHOWN = (
     "feature", "label", "n_instances", "precision", "instance_recall", "f1", "hybrid_f1",
-    "log_odds", "log_odds_low", "log_odds_high", "p", "q", "class", "best_baseline",
+    "log_odds", "log_odds_low", "log_odds_high", "p", "q_class", "class", "best_baseline",
     "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
 #: Class of a pair that was given no p.

@@ -71,7 +71,7 @@ def test_the_verbs_make_a_study_by_hand(folder: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "Links: " in printed
     assert "Unexplained features: " in printed
-    assert "With labels shifted, " in printed
+    assert "With labels exchanged and shifted, " in printed
     listed = [line.split()[:2] for line in printed.splitlines()]
     assert ["shuffled", "activations"] in listed
     assert ["decoy-features", "features"] in listed

@@ -51,6 +51,7 @@ def result() -> Result:
     ]
     links = pd.DataFrame(rows, columns=list(LINK_COLUMNS))
     links["chosen_on_hybrid_f1"] = links["hybrid_f1"]
+    links["q_class"] = links["q"]
     links["replicated"] = links["replicated"].astype("boolean")
     summary = pd.DataFrame({"source": ["features", "channels"], "n_labels_site": [2, 1]})
     return Result(links, summary)

@@ -359,6 +359,29 @@ def test_interplm_protocol_tests_nothing_and_says_so(world, capsys):
     assert format_table(result.table.iloc[:0]) == "no pair to report"
 
 
+def test_q_class_is_the_q_of_the_null_that_the_class_rests_on():
+    rng = np.random.default_rng(12)
+    axis = planted.build_axis(rng, 120)
+    runs = [
+        *planted.random_tracks(rng, axis, 1, share=0.6),
+        planted.family_layout(rng, axis, share=0.7, width=(5, 8), position=0),
+    ]
+    first = np.zeros(axis.n_tokens, bool)
+    for start in axis.record_starts[:-1][rng.random(axis.n_records) < 0.7]:
+        first[start : start + 8] = True
+    tracks = [planted.paint(axis, runs[0]), first]
+    tracks += [planted.paint(axis, of) for of in planted.random_tracks(rng, axis, 10)]
+    world = planted.make_world(rng, axis, runs, tracks)
+    table = enrich(world.features, world.known, **FAST).table
+    linked = table["class"].isin(["site", "record", "positional"])
+    assert set(table.loc[linked, "class"]) >= {"site", "positional"}
+    assert (table.loc[linked, "q_class"] <= 0.05).all()
+    assert table.loc[~linked, "q_class"].isna().all()
+    site = table[table["class"] == "site"]
+    pd.testing.assert_series_equal(site["q_class"], site["q"], check_names=False)
+    assert (table.loc[table["class"] == "positional", "q"] > 0.05).all()
+
+
 def test_dependence_by_is_stricter(world):
     q = {
         name: enrich(world.features, world.known, dependence=name, **FAST).table["q"].max()
