@@ -90,8 +90,13 @@ def _resample(
 
 def _label_totals(tracks: LabelTracks, weights: NDArray[np.uint8]) -> Floats:
     """Return resampled n, Y and instances ``(3, n_labels, n_bootstrap)``."""
-    counts = count_label_families(tracks)
-    return np.stack([_multiply(weights, part.T).T for part in counts])
+    n_labels, size = len(tracks.labels), max(1, MAX_NUMBERS // weights.shape[1])
+    totals = np.empty((3, n_labels, len(weights)))
+    for start in range(0, n_labels, size):
+        stop = min(start + size, n_labels)
+        for at, part in enumerate(count_label_families(tracks, start, stop)):
+            totals[at, start:stop] = _multiply(weights, part.T).T
+    return totals
 
 
 def _resampled_counts(

@@ -110,16 +110,17 @@ def count_families(
     return np.ascontiguousarray(counts.transpose(1, 2, 0))
 
 
-def count_label_families(tracks: LabelTracks) -> NDArray[np.float64]:
-    """Return n, Y and instances of every label and family ``(3, n_labels, n_families)``."""
+def count_label_families(tracks: LabelTracks, start: int, stop: int) -> NDArray[np.float64]:
+    """Return n, Y and instances of labels ``start:stop``, ``(3, stop - start, n_families)``."""
     units, runs, instances = tracks.units, tracks.runs, tracks.instances
-    n_labels, n_families = len(tracks.labels), len(units.first) - 1
+    n_labels, n_families = stop - start, len(units.first) - 1
     counts = np.zeros((3, n_labels, n_families))
     counts[0] = np.diff(units.start[units.first])
     covered = np.append(0, np.cumsum(runs.stop - runs.start))
-    counts[1] = np.diff(covered[runs.record[:, units.first]], axis=1)
-    label = np.repeat(np.arange(n_labels), np.diff(instances.first))
-    np.add.at(counts[2], (label, instances.family), 1)
+    counts[1] = np.diff(covered[runs.record[start:stop, units.first]], axis=1)
+    bounds = instances.first[start : stop + 1]
+    label = np.repeat(np.arange(n_labels), np.diff(bounds))
+    np.add.at(counts[2], (label, instances.family[bounds[0] : bounds[-1]]), 1)
     return counts
 
 

@@ -62,13 +62,13 @@ class Runs(NamedTuple):
     ----------
     start, stop : (n_runs,) int64
         The runs. Those of a label are disjoint.
-    record : (n_labels, n_records + 1) int64
+    record : (n_labels, n_records + 1) int32 or int64
         First run of a label in every record, and the place after its last run.
     """
 
     start: Ints
     stop: Ints
-    record: Ints
+    record: NDArray[np.signedinteger]
 
 
 class Instances(NamedTuple):
@@ -141,9 +141,10 @@ class LabelTracks:
 
     def n_event_families(self) -> Ints:
         """Return in how many families each label occurs ``(n_labels,)``."""
-        present = np.diff(self.runs.record, axis=1) > 0
-        family = np.repeat(np.arange(len(self.units.first) - 1), np.diff(self.units.first))
-        return np.array([len(np.unique(family[row])) for row in present], np.int64)
+        of_record = self.runs.record
+        edges = self.units.first
+        counts = [np.count_nonzero(row[edges[1:]] > row[edges[:-1]]) for row in of_record]
+        return np.array(counts, np.int64)
 
 
 def read_labels(axis: TokenAxis, known: KnownSource, split: Split, group: int) -> LabelTracks:
@@ -301,10 +302,13 @@ def _union(label: Ints, start: Ints, stop: Ints, units: Units, n_labels: int) ->
     n_records = len(units.start) - 1
     record = np.searchsorted(units.start, start, side="right") - 1
     key, start, stop = merge_ranges(label * max(n_records, 1) + record, start, stop)
-    wanted = np.arange(n_labels * n_records).reshape(n_labels, n_records)
-    begin = np.searchsorted(key, wanted)
-    end = np.searchsorted(key, (np.arange(n_labels) + 1) * n_records)
-    return Runs(start, stop, np.concatenate([begin, end[:, None]], axis=1).astype(np.int64))
+    # Labels x records can be the largest array of a study: narrow, and filled label by label.
+    narrow = np.int32 if len(start) < 2**31 else np.int64
+    first = np.empty((n_labels, n_records + 1), narrow)
+    edge = np.arange(n_records + 1)
+    for at in range(n_labels):
+        first[at] = np.searchsorted(key, at * n_records + edge)
+    return Runs(start, stop, first)
 
 
 def _instances(

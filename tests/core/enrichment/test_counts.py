@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
+import planted
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,8 @@ from sci_interp.axis import TokenAxis
 from sci_interp.enrichment.counts import Counts, at_or_above, count_split
 from sci_interp.enrichment.inputs import bin_of_level, iterate_slices
 from sci_interp.enrichment.memory import MemoryFeatures
+from sci_interp.enrichment.scores import count_label_families
+from sci_interp.enrichment.tracks import read_labels
 from sci_interp.schema import BIN_FLOORS
 
 ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
@@ -120,3 +125,24 @@ def test_zero_is_neutral_and_label_blocks_are_parts():
 
 def test_at_or_above_cumulates_from_the_top():
     np.testing.assert_array_equal(at_or_above(np.array([[1, 2, 4]])), [[7, 6, 4]])
+
+
+def test_pointers_of_labels_are_narrow_and_equal_a_count_by_hand():
+    rng = np.random.default_rng(5)
+    axis = planted.build_axis(rng, 30)
+    runs = planted.random_tracks(rng, axis, 3, share=0.6)
+    tracks = [planted.paint(axis, of_label) for of_label in runs]
+    world = planted.make_world(rng, axis, runs, tracks)
+    found = read_labels(axis, world.known, "test", 0)
+    assert found.runs.record.dtype == np.int32
+    first, last = axis.record_range(["test"])
+    edges = axis.record_starts[first : last + 1]
+    blocks = axis.records["block"].to_numpy()[first:last]
+    for label, track in enumerate(tracks):
+        n_tokens = np.array([track[a:b].sum() for a, b in itertools.pairwise(edges)])
+        covered = np.append(0, np.cumsum(found.runs.stop - found.runs.start))
+        np.testing.assert_array_equal(np.diff(covered[found.runs.record[label]]), n_tokens)
+        assert found.n_event_families()[label] == len(set(blocks[n_tokens > 0]))
+    whole = count_label_families(found, 0, 3)
+    parts = [count_label_families(found, at, at + 1) for at in range(3)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)

@@ -111,7 +111,7 @@ def test_scores_and_family_counts_equal_brute_force(seed):
     counts = count_families(entries, tracks, pairs, n_threads=1)[:, :, 0]
     np.testing.assert_array_equal(counts[0], both)
     np.testing.assert_array_equal(counts[1], active)
-    totals = count_label_families(tracks)[:, 0]
+    totals = count_label_families(tracks, 0, len(tracks.labels))[:, 0]
     np.testing.assert_array_equal(totals[0], n_known)
     np.testing.assert_array_equal(totals[1], positive)
     level, bins, known, _, runs = dense
