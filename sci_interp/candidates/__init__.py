@@ -7,7 +7,7 @@ decoy inputs. Nothing here is called a discovery.
 """
 
 from .detectors import choose_detectors
-from .missing import recover_hidden
+from .recovery import recover_hidden
 from .result import Candidates
 from .surfacing import surface
 from .unexplained import Gates

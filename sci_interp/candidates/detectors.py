@@ -1,66 +1,127 @@
-"""Detectors: the site-level links that are precise enough to look for missing annotations."""
+"""Detectors: the site-level links that are precise enough to look for missing annotations.
+
+They are chosen on the discovery half alone: threshold, precision and rank. Test blocks only told
+whether the link is significant; vault blocks told nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sci_interp.annotations import AnnotationStore
-from sci_interp.schema import LEVELS_PER_OCTAVE, MAX_LEVEL
+from sci_interp.enrichment.counts import Counts, at_or_above, count_split
+from sci_interp.enrichment.measures import Confusion
+from sci_interp.schema import BIN_FLOORS
 
 from .runs import Detector
+from .stretches import CodeReader
 
 if TYPE_CHECKING:
     from sci_interp.enrichment import EnrichmentResult
+    from sci_interp.enrichment.inputs import KnownSource
 
-__all__ = ["choose_detectors"]
+__all__ = ["choose_detectors", "select_detectors"]
+
+#: Bytes of the counts that are held at once.
+_COUNT_BYTES = 128 * 2**20
 
 
 def choose_detectors(
     table: EnrichmentResult,
-    known: AnnotationStore,
+    features: CodeReader,
+    known: KnownSource,
     *,
     min_precision: float = 0.5,
     n_per_label: int = 3,
 ) -> list[Detector]:
-    """Choose the detectors of every label that is no nuisance.
+    """Choose the detectors of every label that is no nuisance, among its site-level links.
 
     Parameters
     ----------
     table
-        The enrichment.
-    known
-        The annotations that it was made with.
-    min_precision
-        Precision on the test half that a link needs: a firing outside its label is then the
-        exception, and an unannotated record in which it fires is worth a look.
-    n_per_label
-        Links for each label, those with the highest hybrid F1.
+        The enrichment. Of its links, those whose threshold discovery chose and test tested.
+    features, known
+        The codes and annotations that it was made with.
+    min_precision, n_per_label
+        As for :func:`select_detectors`.
 
     Returns
     -------
     list of Detector
         By label, best first.
     """
-    place = {label.name: index for index, label in enumerate(known.labels)}
-    finding = {label.name for label in known.labels if not label.nuisance}
     links = table.links
-    good = (links["class"] == "site") & (links["precision"] >= min_precision)
-    links = links[good & links["label"].isin(finding)]
-    links = links.assign(place=links["label"].map(place))
-    links = links.sort_values(["place", "hybrid_f1", "feature"], ascending=[True, False, True])
-    links = links.groupby("place", sort=False).head(n_per_label)
-    columns = links[["feature", "place", "threshold", "precision"]].itertuples(index=False)
-    return [
-        Detector(int(feature), int(label), level_of(float(share)), float(precision))
-        for feature, label, share, precision in columns
-    ]
+    good = (links["class"] == "site") & (links["direction"] == "discovery to test")
+    of_label = links[good].groupby("label")["feature"]
+    linked = {str(name): np.sort(group.to_numpy(np.int64)) for name, group in of_label}
+    allowed: dict[int, NDArray[np.int64] | None] = {
+        index: linked[label.name]
+        for index, label in enumerate(known.labels)
+        if label.name in linked and not label.nuisance
+    }
+    return select_detectors(
+        features, known, allowed, min_precision=min_precision, n_per_label=n_per_label
+    )
 
 
-def level_of(share: float) -> int:
-    """Return the level of a threshold that is given as a share of the scale; 0 is any activity."""
-    if share <= 0:
-        return 1
-    level = np.rint(LEVELS_PER_OCTAVE * np.log2(share)) + MAX_LEVEL
-    return int(np.clip(level, 1, MAX_LEVEL))
+def select_detectors(
+    features: CodeReader,
+    known: KnownSource,
+    allowed: Mapping[int, NDArray[np.int64] | None],
+    *,
+    min_precision: float = 0.5,
+    n_per_label: int = 3,
+) -> list[Detector]:
+    """Select features and thresholds by their hybrid F1 on the discovery half, without a test.
+
+    Parameters
+    ----------
+    features, known
+        Codes and annotations on one axis.
+    allowed
+        Features to select from, for every label sought; None for all.
+    min_precision
+        Precision on discovery tokens that a detector needs: a firing outside its label is then
+        the exception, and an unannotated record in which it fires is worth a look.
+    n_per_label
+        Detectors of a label, those with the highest hybrid F1.
+    """
+    labels = np.array(sorted(allowed), np.int64)
+    size = max(1, _COUNT_BYTES // (16 * features.n_features * len(BIN_FLOORS)))
+    found = []
+    for first in range(0, len(labels), size):
+        counts = count_split(features, known, "discovery", labels=labels[first : first + size])
+        active = at_or_above(counts.active)
+        for at, label in enumerate(counts.labels.tolist()):
+            level, precision, score = _at_best_threshold(counts, active, at)
+            chosen = allowed[label]
+            chosen = np.arange(features.n_features) if chosen is None else chosen
+            chosen = chosen[(precision[chosen] >= min_precision) & (score[chosen] > 0)]
+            best = chosen[np.argsort(-score[chosen], kind="stable")][:n_per_label]
+            found += [Detector(int(x), label, int(level[x]), float(precision[x])) for x in best]
+    return found
+
+
+def _at_best_threshold(
+    counts: Counts, active: NDArray[np.int64], at: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return level, precision and hybrid F1 of each feature where the latter is best.
+
+    Of equal thresholds the highest counts, as in the enrichment.
+    """
+    group = counts.group[at]
+    table = Confusion(
+        true_positive=at_or_above(counts.tokens[at]).astype(np.float64),
+        active=active[group].astype(np.float64),
+        positive=np.asarray(counts.n_positive[at], np.float64),
+        known=np.asarray(counts.n_known[group], np.float64),
+        hit=at_or_above(counts.instances[at]).astype(np.float64),
+        instances=np.asarray(counts.n_instances[at], np.float64),
+    )
+    score = table.hybrid_f1
+    best = score.shape[1] - 1 - np.argmax(score[:, ::-1], axis=1)
+    every = np.arange(len(best))
+    return np.array(BIN_FLOORS)[best], table.precision[every, best], score[every, best]

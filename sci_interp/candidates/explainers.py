@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,10 @@ __all__ = ["Explainers", "expand"]
 
 
 def expand(
-    start: NDArray[np.int64], stop: NDArray[np.int64]
+    start: NDArray[np.integer[Any]], stop: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the range and the token of every token of half-open ranges."""
-    length = stop - start
+    length = np.asarray(stop - start, np.int64)
     owner = np.repeat(np.arange(len(start)), length)
     first = np.cumsum(length) - length
     return owner, np.arange(len(owner)) - first[owner] + start[owner]

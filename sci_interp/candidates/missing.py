@@ -12,34 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from sci_interp.annotations import AnnotationStore
-from sci_interp.axis import TokenAxis
 from sci_interp.schema import MAX_LEVEL, Split
 
 from .explainers import expand
 from .multiplicity import adjust_p
 from .runs import MASS_STEPS, Detector, Runs, find_runs
-from .stretches import CodeReader, Stretch, block_of_records, split_stretches, stretches
+from .stretches import CodeReader, Stretch, split_stretches, stretches
 
-__all__ = ["HELD_OUT", "MissingQueue", "merge_runs", "queue_missing", "recover_hidden"]
+if TYPE_CHECKING:
+    from sci_interp.enrichment.inputs import KnownSource
 
-#: Columns of what :func:`recover_hidden` returns.
-RECOVERY_COLUMNS = (
-    "label",
-    "n_hidden",
-    "recall",
-    "n_queued",
-    "false_share",
-    "false_share_hidden",
-)
-#: Splits whose families chose neither threshold nor link.
+__all__ = ["HELD_OUT", "MissingQueue", "merge_runs", "queue_missing"]
+
+#: Splits that are searched. Detectors are chosen on discovery: threshold, precision, rank. Test
+#: blocks also told whether the link is significant, vault blocks told nothing.
 HELD_OUT: tuple[Split, Split] = ("test", "vault")
+#: Row, first token and token after the last of ranges.
+_Ranges = tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]], NDArray[np.integer[Any]]]
 _N_SCORES = (MAX_LEVEL + 1) * MASS_STEPS
 #: Runs that chance explains as well as this are counted and not kept.
 _HOPELESS = 0.5
@@ -79,13 +73,12 @@ class MissingQueue:
 
 def queue_missing(
     features: CodeReader,
-    known: AnnotationStore,
+    known: KnownSource,
     detectors: Sequence[Detector],
     *,
     decoys: CodeReader,
     q: float = 0.05,
     min_share: float = 0.5,
-    hidden: NDArray[np.bool_] | None = None,
 ) -> MissingQueue:
     """Find records where detectors fire and their label is missing.
 
@@ -106,8 +99,6 @@ def queue_missing(
         it they fire outside their label as often as on it: either most annotations are missing,
         or they detect something else, and decoys cannot tell which. Such a pair counts with a
         p-value of 1, so that leaving it out keeps the rate.
-    hidden : (n_labels, n_records), optional
-        Records whose annotations of a label are to be overlooked, to test the queue itself.
     """
     features.axis.require_same(known.axis, "the annotations", "the features")
     features.axis.require_same(decoys.axis, "the decoys", "the features")
@@ -119,7 +110,7 @@ def queue_missing(
     kept, n_firing, n_tested = [], [np.zeros(0, np.int64)], 0
     for stretch in split_stretches(features.axis, HELD_OUT):
         runs = find_runs(features, detectors, stretch)
-        found = _Found.of(known, stretch, used, hidden)
+        found = _Found.of(known, stretch, used)
         n_tested += int(found.is_open.sum())
         open_runs, on_label = found.sort(runs, row)
         best, _ = _strongest(runs.take(on_label), row)
@@ -214,30 +205,28 @@ class _Found:
     stretch: Stretch
     group: NDArray[np.int64]
     n_groups: int
-    ranges: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-    known: tuple[NDArray[np.integer[Any]], NDArray[np.int64], NDArray[np.int64]]
+    ranges: _Ranges
+    known: _Ranges
     is_open: NDArray[np.bool_]
 
     @classmethod
     def of(
         cls,
-        known: AnnotationStore,
+        known: KnownSource,
         stretch: Stretch,
         used: NDArray[np.int64],
-        hidden: NDArray[np.bool_] | None,
     ) -> _Found:
         """Read a stretch."""
         found = known.read(stretch.start, stretch.stop)
         at = stretch.record[found.start - stretch.start]
         seen = np.isin(found.label, used)
-        seen &= True if hidden is None else ~hidden[found.label, at]
         row = np.searchsorted(used, found.label[seen])
         bears = np.zeros((len(used), stretch.last - stretch.first), bool)
         bears[row, at[seen] - stretch.first] = True
         assessed = np.zeros((len(known.groups), bears.shape[1]), bool)
         of_known = stretch.record[found.known_start - stretch.start] - stretch.first
         assessed[found.known_group, of_known] = True
-        group = known.group_of_label[used]
+        group = np.asarray(known.group_of_label, np.int64)[used]
         return cls(
             stretch,
             group,
@@ -269,7 +258,7 @@ def _tokens_in(
     runs: Runs,
     stretch: Stretch,
     row: NDArray[np.int64],
-    ranges: tuple[NDArray[np.integer[Any]], NDArray[np.int64], NDArray[np.int64]],
+    ranges: _Ranges,
     n_rows: int,
 ) -> NDArray[np.int64]:
     """Return how many tokens of each run lie in the ranges of its row ``(n_runs,)``."""
@@ -279,98 +268,3 @@ def _tokens_in(
     reach = np.cumsum(covered, axis=1, dtype=np.int32)
     last, first = reach[row, runs.stop - stretch.start], reach[row, runs.start - stretch.start]
     return (last - first).astype(np.int64)
-
-
-def recover_hidden(
-    features: CodeReader,
-    known: AnnotationStore,
-    detectors: Sequence[Detector],
-    *,
-    decoys: CodeReader,
-    share: float = 0.2,
-    q: float = 0.05,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Hide annotations by family and measure whether the queue finds them again.
-
-    Parameters
-    ----------
-    features, known, detectors, decoys, q
-        As for :func:`queue_missing`.
-    share
-        Share of each label's annotated held-out families to hide.
-    seed
-        Which families are hidden.
-
-    Returns
-    -------
-    DataFrame
-        One row for each label that has a detector: ``label``; ``n_hidden`` instances;
-        ``recall``: share of them that a queued run touches; ``n_queued`` runs; ``false_share``:
-        share of queued runs that touch no hidden instance, an upper bound of the false discovery
-        rate, for instances that nobody annotated count as false; ``false_share_hidden``: the same
-        among queued runs in records with hidden instances. NaN where there is none.
-    """
-    chosen = sorted({detector.label for detector in detectors})
-    runs = _instances(known, chosen)
-    hidden = _hide(known.axis, runs, len(known.labels), share=share, seed=seed)
-    queue = queue_missing(features, known, detectors, decoys=decoys, q=q, hidden=hidden)
-    runs = runs[:, hidden[runs[0], runs[1]]]
-    of_detector = np.array([detector.label for detector in detectors], np.int64)
-    label = of_detector[queue.runs.detector]
-    rows = []
-    for one in chosen:
-        mine, wanted = queue.runs.take(label == one), runs[:, runs[0] == one]
-        true, found = _touches(mine, wanted)
-        among = hidden[one, mine.record]
-        n_hidden = len(np.unique(wanted[4]))
-        rows.append(
-            {
-                "label": known.labels[one].name,
-                "n_hidden": n_hidden,
-                "recall": found / n_hidden if n_hidden else np.nan,
-                "n_queued": len(true),
-                "false_share": 1 - true.mean() if len(true) else np.nan,
-                "false_share_hidden": 1 - true[among].mean() if among.any() else np.nan,
-            }
-        )
-    return pd.DataFrame(rows, columns=list(RECOVERY_COLUMNS))
-
-
-def _touches(runs: Runs, instances: NDArray[np.int64]) -> tuple[NDArray[np.bool_], int]:
-    """Return which runs touch an instance, and how many instances are touched."""
-    true = np.zeros(len(runs.start), bool)
-    found: set[int] = set()
-    for row, (start, stop) in enumerate(zip(runs.start, runs.stop, strict=True)):
-        touched = instances[4, (instances[2] < stop) & (instances[3] > start)]
-        true[row] = len(touched) > 0
-        found.update(touched.tolist())
-    return true, len(found)
-
-
-def _instances(known: AnnotationStore, labels: Sequence[int]) -> NDArray[np.int64]:
-    """Return label, record, start, stop and instance of held-out runs ``(5, n_runs)``."""
-    parts = [np.zeros((5, 0), np.int64)]
-    for stretch in split_stretches(known.axis, HELD_OUT):
-        found = known.read(stretch.start, stretch.stop)
-        record = stretch.record[found.start - stretch.start]
-        columns = (found.label, record, found.start, found.stop, found.instance)
-        rows = np.stack([np.asarray(column, np.int64) for column in columns])
-        parts.append(rows[:, np.isin(found.label, labels)])
-    return np.concatenate(parts, axis=1)
-
-
-def _hide(
-    axis: TokenAxis, runs: NDArray[np.int64], n_labels: int, *, share: float, seed: int
-) -> NDArray[np.bool_]:
-    """Choose a share of each label's families and return the records that bear it there."""
-    hidden = np.zeros((n_labels, axis.n_records), bool)
-    block = block_of_records(axis)[runs[1]]
-    for label in np.unique(runs[0]):
-        rows = runs[0] == label
-        families = np.unique(block[rows])
-        n_hidden = max(1, round(share * len(families)))
-        generator = np.random.default_rng([seed, 4, int(label)])
-        chosen = generator.choice(families, n_hidden, replace=False)
-        hidden[label, runs[1, rows & np.isin(block, chosen)]] = True
-    return hidden

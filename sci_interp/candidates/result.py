@@ -16,7 +16,7 @@ from sci_interp.tables import read_table, write_table
 
 __all__ = ["Candidates"]
 
-_TABLES = ("unexplained", "subtypes", "missing", "gates")
+_TABLES = ("unexplained", "subtypes", "missing", "hidden", "gates")
 _SUMMARY_FILE = "summary.json"
 
 
@@ -32,7 +32,11 @@ class Candidates:
         Coherent features that are a small part of one label, best first.
     missing : DataFrame
         ``record, start, stop`` (in the adapter's coordinate, inclusive), ``label, feature,
-        n_features, score, precision, p, q, also_there`` (other labels at the place), best first.
+        n_features, score, share_on_label, p, q, split,
+        also_there`` (other labels at the place), best first.
+    hidden : DataFrame
+        How well the queue of missing annotations finds hidden ones, as
+        :func:`~sci_interp.candidates.recover_hidden` returns it; empty where there is no queue.
     gates : DataFrame
         All gates of every feature that fires in enough families.
     count : int
@@ -48,6 +52,7 @@ class Candidates:
     unexplained: pd.DataFrame
     subtypes: pd.DataFrame
     missing: pd.DataFrame
+    hidden: pd.DataFrame
     gates: pd.DataFrame
     count: int
     control_count: int | None = None
@@ -95,9 +100,24 @@ class Candidates:
             _shown(self.subtypes, _FEATURE_COLUMNS, n_rows),
             f"Missing annotations: {len(self.missing)}",
             _shown(self.missing, _MISSING_COLUMNS, n_rows),
+            self.hidden_line(),
+            _shown(self.hidden, tuple(self.hidden.columns), n_rows),
         ]
         parts += [f"{name}: {note}" for name, note in sorted(self.notes.items())]
         return "\n".join(part for part in parts if part)
+
+    def hidden_line(self) -> str:
+        """Return what the queue found of hidden annotations; nothing without a queue."""
+        if self.hidden.empty:
+            return ""
+        lost, listed, found = (
+            int(self.hidden[name].sum()) for name in ("n_hidden", "n_listed", "n_found")
+        )
+        share = f" (false share at most {1 - found / listed:.2f})" if listed else ""
+        return (
+            f"With a fifth of each label's annotated families hidden, the queue lists {listed} "
+            f"records, {found} of them at hidden annotations{share}, of {lost} that lost one"
+        )
 
     def control_line(self) -> str:
         """Return how many features pass gates 2 and 3 here, and how many in the control."""
@@ -129,9 +149,10 @@ _MISSING_COLUMNS = (
     "label",
     "feature",
     "score",
-    "precision",
+    "share_on_label",
     "p",
     "q",
+    "split",
     "also_there",
 )
 

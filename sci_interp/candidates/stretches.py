@@ -42,6 +42,10 @@ class CodeReader(Protocol):
         """Number of features."""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, or nothing where they have none."""
+
+    @property
     def digest(self) -> str:
         """Identity of the codes."""
 

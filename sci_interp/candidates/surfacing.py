@@ -16,11 +16,12 @@ from sci_interp.axis import TokenAxis
 from sci_interp.errors import StoreError
 from sci_interp.manifest import begin_artefact, clear_on_mistake, read_manifest
 from sci_interp.progress import track
-from sci_interp.schema import RECORD
+from sci_interp.schema import RECORD, SPLIT
 
 from .detectors import choose_detectors
 from .missing import MissingQueue, queue_missing
 from .multiplicity import control_cut
+from .recovery import RECOVERY_COLUMNS, recover_hidden
 from .result import Candidates
 from .runs import MASS_STEPS, Detector
 from .stretches import CodeReader
@@ -39,9 +40,10 @@ MISSING_COLUMNS = (
     "feature",
     "n_features",
     "score",
-    "precision",
+    "share_on_label",
     "p",
     "q",
+    "split",
     "also_there",
 )
 
@@ -82,7 +84,8 @@ def surface(
         control / here exceeds ``q_control``, the list is withheld, but for the part whose scores
         the control rarely reaches.
     decoys
-        Codes of decoy inputs on the same axis; without, no missing annotation is listed.
+        Codes of decoy inputs on the same axis; without, no missing annotation is listed. With
+        them, the queue is measured too, on annotations that are hidden from it.
     gates
         Levels of the gates.
     q_missing
@@ -118,7 +121,7 @@ def surface(
         if begin_artefact(folder, "candidates", inputs=inputs, settings=settings):
             return Candidates.open(folder)
     where: dict[str, Any] = {"adapter": adapter, "dataset": dataset, "gates": gates, "seed": seed}
-    detectors = choose_detectors(table, known)
+    detectors = choose_detectors(table, features, known)
     work: dict[str, Callable[[], Any]] = {
         "gates": lambda: run_gates(features, known, seeds=seeds, **where)
     }
@@ -127,6 +130,10 @@ def surface(
     if decoys is not None:
         work["missing"] = lambda: queue_missing(
             features, known, detectors, decoys=decoys, q=q_missing
+        )
+        labels = sorted({detector.label for detector in detectors})
+        work["hidden"] = lambda: recover_hidden(
+            features, known, labels, decoys=decoys, q=q_missing, seed=seed
         )
     steps = track(work.items(), "surface", total=len(work), show=progress)
     with clear_on_mistake(*claimed):
@@ -143,6 +150,7 @@ def surface(
         unexplained=unexplained,
         subtypes=rank_candidates(measured, *KINDS[1:]),
         missing=missing,
+        hidden=done.get("hidden", pd.DataFrame(columns=list(RECOVERY_COLUMNS))),
         gates=measured,
         count=_count(measured),
         control_count=None if control is None else _count(done["control"]),
@@ -193,7 +201,9 @@ def _notes(
     else:
         notes["missing annotations"] = (
             f"{n_detectors} detectors, {queue.n_tested} pairs of record and absent label, judged "
-            f"against {queue.n_decoys} decoys"
+            f"against {queue.n_decoys} decoys; p is {1 / (1 + queue.n_decoys):.2g} at the least. "
+            "Detectors were chosen on discovery blocks; in test blocks their links were tested, "
+            "vault blocks were not looked at before"
         )
     return notes
 
@@ -259,9 +269,10 @@ def _missing_table(
         "feature": np.array([owner.feature for owner in owners], np.int64),
         "n_features": queue.n_detectors,
         "score": runs.score / MASS_STEPS,
-        "precision": queue.share_on_label,
+        "share_on_label": queue.share_on_label,
         "p": queue.p,
         "q": queue.q,
+        "split": known.axis.records[SPLIT].to_numpy()[runs.record],
         "also_there": [
             _other_labels(known, owner.label, start, stop)
             for owner, start, stop in zip(

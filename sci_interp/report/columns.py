@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["LINK_COLUMNS", "MISSING_COLUMNS", "SUMMARY_COLUMNS", "UNEXPLAINED_COLUMNS", "Column"]
+__all__ = [
+    "HIDDEN_COLUMNS",
+    "LINK_COLUMNS",
+    "MISSING_COLUMNS",
+    "SUMMARY_COLUMNS",
+    "UNEXPLAINED_COLUMNS",
+    "Column",
+]
 
 
 class Column(NamedTuple):
@@ -28,7 +35,7 @@ LINK_COLUMNS = (
     Column("log_odds_low", "from", "95 % interval, families resampled"),
     Column("log_odds_high", "to", "95 % interval, families resampled"),
     Column("p", "p", "the larger of both nulls'"),
-    Column("q", "q", "false discovery rate"),
+    Column("q_class", "q", "false discovery rate, of the nulls that the class rests on"),
     Column("best_baseline_hybrid_f1", "Baseline's hybrid F1", "best baseline for the same label"),
     Column("best_baseline", "Baseline"),
     Column("probe_hybrid_f1", "Probe's hybrid F1", "a linear probe fitted to the label"),
@@ -75,8 +82,18 @@ MISSING_COLUMNS = (
     Column("feature", "Feature"),
     Column("n_features", "Detectors", "linked features of the label that fire here"),
     Column("score", "Level", "strongest level, 255 is the feature's scale"),
-    Column("precision", "Precision", "of the runs scoring as high, share on the label"),
+    Column("share_on_label", "On label", "share of equally strong firings that lie on the label"),
     Column("p", "p", "against decoys"),
-    Column("q", "q", "false discovery rate over the runs of the label"),
+    Column("q", "q", "false discovery rate over all records and labels tested"),
+    Column("split", "Blocks", "detectors were chosen on discovery; test also tested their links"),
     Column("also_there", "Also there", "other labels annotated at the place"),
+)
+HIDDEN_COLUMNS = (
+    Column("label", "Label"),
+    Column("n_hidden", "Hidden", "records of test and vault whose annotation was hidden"),
+    Column("n_listed", "Listed", "records that the queue lists then"),
+    Column("n_found", "Found", "listed records, at a hidden annotation"),
+    Column("recall", "Recall", "found, of hidden"),
+    Column("false_share", "False share", "an upper bound: what nobody annotated counts as false"),
+    Column("false_share_hidden", "where hidden", "the same, in records with hidden annotations"),
 )

@@ -23,7 +23,14 @@ from sci_interp.feature_store import FeatureStore
 from sci_interp.manifest import write_atomically
 from sci_interp.schema import BLOCK, SPLIT, SPLITS
 
-from .columns import LINK_COLUMNS, MISSING_COLUMNS, SUMMARY_COLUMNS, UNEXPLAINED_COLUMNS, Column
+from .columns import (
+    HIDDEN_COLUMNS,
+    LINK_COLUMNS,
+    MISSING_COLUMNS,
+    SUMMARY_COLUMNS,
+    UNEXPLAINED_COLUMNS,
+    Column,
+)
 from .strips import SHADES, Artist, Strip
 from .text import DASH, Cell, cells, clean, show
 
@@ -118,6 +125,8 @@ def write_report(
         missing_cards=[
             drawing.of_missing(row) for row in _records(candidates.missing.head(n_top // 3))
         ],
+        hidden=_table(candidates.hidden, HIDDEN_COLUMNS),
+        hidden_line=candidates.hidden_line(),
         control=candidates.control_line(),
         notes=sorted(candidates.notes.items()),
         settings=sorted(_flat(candidates.settings).items()),

@@ -20,8 +20,10 @@ from scipy.stats import false_discovery_control
 
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import stretches
-from sci_interp.candidates.missing import HELD_OUT, merge_runs, queue_missing, recover_hidden
+from sci_interp.candidates.detectors import select_detectors
+from sci_interp.candidates.missing import HELD_OUT, merge_runs, queue_missing
 from sci_interp.candidates.multiplicity import adjust_p, control_cut
+from sci_interp.candidates.recovery import hide_families, recover_hidden
 from sci_interp.candidates.runs import MASS_STEPS, MAX_GAP, Detector, Runs, find_runs
 
 WORLD = World()
@@ -190,15 +192,59 @@ def test_no_detector_lists_nothing(codes, decoys, known) -> None:
 def test_hidden_annotations_are_found_again(tmp_path, codes, decoys) -> None:
     complete = World(site_annotated=1.1)
     known = planted_store(tmp_path / "annotations", complete)
-    (row,) = recover_hidden(codes, known, [SITE_DETECTOR], decoys=decoys, share=0.3).to_dict(
-        "records"
-    )
-    assert row["label"] == "SITE" and row["n_hidden"] >= 10
-    assert row["recall"] == 1.0
-    assert row["false_share"] == row["false_share_hidden"] == 0.0
-    silent = recover_hidden(codes, known, [Detector(6, 1, 256)], decoys=decoys)
-    assert silent["recall"].item() == 0 and np.isnan(silent["false_share"].item())
+    found = recover_hidden(codes, known, [0, 1], decoys=decoys).set_index("label")
+    assert (found["n_hidden"] >= 5).all() and (found["recall"] == 1.0).all()
+    assert (found[["false_share", "false_share_hidden"]] == 0.0).all(axis=None)
+    assert (found["n_listed"] == found["n_hidden"]).all()
+    silent = ArrayCodes.of(WORLD.axis, np.zeros((WORLD.axis.n_tokens, 2), int))
+    (row,) = recover_hidden(silent, known, [1], decoys=silent).to_dict("records")
+    assert row["recall"] == 0 and np.isnan(row["false_share"])
     assert recover_hidden(codes, known, [], decoys=decoys).empty
+    assert len(recover_hidden(codes, known, [0, 1], decoys=decoys, n_labels=1)) == 1
+
+
+def test_what_is_missing_indeed_counts_as_false(tmp_path, codes, decoys) -> None:
+    known = planted_store(tmp_path / "annotations", World(site_annotated=0.85))
+    (row,) = recover_hidden(codes, known, [1], decoys=decoys).to_dict("records")
+    assert row["recall"] > 0.5 and row["false_share_hidden"] == 0.0
+    assert row["n_listed"] > row["n_found"] and row["false_share"] > 0.1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_families_are_hidden_whole_and_in_every_half(known, share) -> None:
+    hidden, runs = hide_families(known, [1], share=share)
+    before, after = (store.read(0, WORLD.axis.n_tokens) for store in (known, hidden))
+    gone = before.label == 1
+    gone[gone] = np.isin(before.start[gone], runs[2])
+    for name in ("label", "instance", "start", "stop"):
+        assert np.array_equal(getattr(after, name), getattr(before, name)[~gone])
+    assert np.array_equal(after.known_start, before.known_start)
+    records = WORLD.axis.records
+    held_out = records["split"].isin(HELD_OUT).to_numpy()
+    block = records["block"].to_numpy()
+    bearing = np.searchsorted(WORLD.axis.record_starts, before.start[before.label == 1], "right")
+    for side in (held_out, ~held_out):
+        lost = set(block[runs[1]][side[runs[1]]])
+        left = {block[r] for r in bearing - 1 if side[r] and r not in runs[1]}
+        assert not lost & left
+        assert len(lost) == max(1, round(share * len(lost | left)))
+
+
+def test_detectors_are_those_best_on_discovery(codes, known) -> None:
+    (best,) = select_detectors(codes, known, {1: None}, n_per_label=1)
+    assert best.feature == SITE and 0.4 < best.precision < 0.8
+    allowed = np.array([RANDOM, DOMAIN])
+    assert select_detectors(codes, known, {1: allowed}) == []
+    assert select_detectors(codes, known, {}) == []
+    test = WORLD.axis.records["split"].to_numpy() == "test"
+    levels = planted_levels(WORLD)
+    first, last = WORLD.axis.record_range(["test"])
+    assert test[first:last].all()
+    levels[WORLD.axis.record_starts[first] : WORLD.axis.record_starts[last]] = 255
+    loud = ArrayCodes.of(WORLD.axis, levels)
+    assert select_detectors(loud, known, {0: None, 1: None}) == select_detectors(
+        codes, known, {0: None, 1: None}
+    )
 
 
 def test_the_queue_does_not_depend_on_stretches(codes, decoys, known, monkeypatch) -> None:

@@ -23,7 +23,6 @@ from planted_world import (
 
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import Candidates, Gates, choose_detectors, surface
-from sci_interp.candidates.detectors import level_of
 from sci_interp.errors import StoreError
 from sci_interp.manifest import read_manifest
 
@@ -43,14 +42,14 @@ class Table:
 
 LINKS = pd.DataFrame(
     [
-        (SITE, "SITE", "site", 0.5, 0.6, 0.7),
-        (DOMAIN, "DOMAIN", "site", 0.5, 1.0, 1.0),
-        (SUBTYPE, "DOMAIN", "site", 0.5, 0.9, 0.5),
-        (2, "DOMAIN", "record", 0.5, 0.9, 0.5),
-        (3, "SITE", "site", 0.5, 0.1, 0.2),
-        (4, "symbol=A", "site", 0.0, 1.0, 1.0),
+        (SITE, "SITE", "site", "discovery to test", 0.6, 0.7),
+        (DOMAIN, "DOMAIN", "site", "discovery to test", 1.0, 1.0),
+        (SUBTYPE, "DOMAIN", "site", "discovery to test", 0.9, 0.5),
+        (2, "DOMAIN", "record", "discovery to test", 0.9, 0.5),
+        (3, "SITE", "site", "discovery to test", 0.1, 0.2),
+        (4, "symbol=A", "site", "discovery to test", 1.0, 1.0),
     ],
-    columns=["feature", "label", "class", "threshold", "precision", "hybrid_f1"],
+    columns=["feature", "label", "class", "direction", "precision", "hybrid_f1"],
 )
 
 
@@ -92,7 +91,11 @@ def test_both_queues_hold_what_was_planted(inputs, known) -> None:
     sites = WORLD.truth[row["record"]]["SITE"]
     assert (row["start"] - 1, row["stop"]) in sites and not WORLD.annotated(row["record"])
     assert found.missing["start"].dtype == np.int64
+    assert set(found.missing["split"]) <= {"test", "vault"}
+    assert found.hidden["label"].tolist() == ["DOMAIN", "SITE"]
+    assert found.hidden["recall"].iloc[0] == 1.0 and (found.hidden["n_hidden"] > 0).all()
     text = str(found)
+    assert "at hidden annotations (false share at most" in text and "at the least" in text
     assert "1 pass gates 2 and 3 here, 0 in the control" in text
     assert "not tested" in text and "SITE" in text
 
@@ -120,7 +123,7 @@ def test_artefact(inputs, known, tmp_path: Path) -> None:
     manifest = read_manifest(out, "candidates")
     assert manifest.inputs["seed 1"] == "seed1" and manifest.inputs["decoys"] == "decoys"
     for opened in (Candidates.open(out), call(inputs, known, out=out)):
-        for name in ("unexplained", "subtypes", "missing", "gates"):
+        for name in ("unexplained", "subtypes", "missing", "hidden", "gates"):
             pd.testing.assert_frame_equal(getattr(opened, name), getattr(found, name))
         assert opened.notes == found.notes and opened.control_count == 0
     with pytest.raises(StoreError, match="q_missing"):
@@ -142,20 +145,15 @@ def test_artefact(inputs, known, tmp_path: Path) -> None:
         Candidates.open(out)
 
 
-def test_detectors_are_precise_site_links_of_findings(known) -> None:
-    detectors = choose_detectors(Table(LINKS), known)
+def test_detectors_are_precise_site_links_of_findings(inputs, known) -> None:
+    features = inputs["features"]
+    detectors = choose_detectors(Table(LINKS), features, known)
     assert [(d.feature, d.label) for d in detectors] == [(DOMAIN, 0), (SUBTYPE, 0), (SITE, 1)]
-    assert {d.level for d in detectors} == {223}
-    assert len(choose_detectors(Table(LINKS), known, n_per_label=1)) == 2
-    assert [d.feature for d in choose_detectors(Table(LINKS), known, min_precision=0.95)] == [
-        DOMAIN
-    ]
-
-
-@pytest.mark.parametrize("level", [1, 64, 128, 200, 248, 255])
-def test_levels_of_thresholds(level: int) -> None:
-    share = 0.0 if level == 1 else 2.0 ** ((level - 255) / 32)
-    assert level_of(share) == level
+    assert len(choose_detectors(Table(LINKS), features, known, n_per_label=1)) == 2
+    precise = choose_detectors(Table(LINKS), features, known, min_precision=0.95)
+    assert [d.feature for d in precise] == [DOMAIN, SUBTYPE]
+    other_way = Table(LINKS.assign(direction="test to discovery"))
+    assert choose_detectors(other_way, features, known) == []
 
 
 def test_tables_are_complete(inputs, known) -> None:

@@ -51,6 +51,7 @@ def result() -> Result:
     ]
     links = pd.DataFrame(rows, columns=list(LINK_COLUMNS))
     links["chosen_on_hybrid_f1"] = links["hybrid_f1"]
+    links["direction"] = "discovery to test"
     links["q_class"] = links["q"]
     links["replicated"] = links["replicated"].astype("boolean")
     summary = pd.DataFrame({"source": ["features", "channels"], "n_labels_site": [2, 1]})
@@ -72,7 +73,7 @@ def candidates(known, codes) -> Candidates:
     decoys = ArrayCodes.of(WORLD.axis, np.zeros((WORLD.axis.n_tokens, 8), int))
     gates = Gates(n_sets=1_000, n_resamples=100, q_coherence=0.05)
     where = {"known": known, "adapter": WorldAdapter(), "dataset": WORLD, "progress": False}
-    return surface(codes, result(), decoys=decoys, gates=gates, **where)
+    return surface(codes, result(), decoys=decoys, gates=gates, q_missing=0.3, **where)
 
 
 class Page(HTMLParser):
