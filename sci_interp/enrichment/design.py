@@ -84,8 +84,8 @@ def format_design(
             f"Tested: at most {settings['n_per_label']} features per label and direction, those "
             "with the largest T on the half that chose."
         )
-    reasons = "; ".join(f"{count:,} {reason}" for reason, count in not_identifiable.items())
-    lines.append(
-        f"Not identifiable: {sum(not_identifiable.values()):,} candidate pairs ({reasons})."
-    )
+    found = [f"{count:,} {reason}" for reason, count in not_identifiable.items() if count]
+    reasons = f" ({'; '.join(found)})" if found else ""
+    n_pairs = sum(not_identifiable.values())
+    lines.append(f"Not identifiable: {n_pairs:,} candidate pairs{reasons}.")
     return "\n".join(lines)
