@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import RECORD, STRATUM
+from sci_interp.threads import one_blas_thread
 
 from .multiplicity import adjust_p
 from .stretches import block_of_records
@@ -30,6 +31,8 @@ _END_EDGES = (2, 8, 32)
 _N_INNER = 6
 _N_STRATA = 4
 _WINDOWS_PER_CELL = 64
+#: Similarities this close are equal: another BLAS rounds single precision otherwise.
+_TIE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +153,7 @@ def mean_similarity(
     return mean
 
 
+@one_blas_thread()
 def measure_coherence(
     windows: TopWindows,
     chosen: Sequence[int] | NDArray[np.int64],
@@ -238,10 +242,10 @@ class _MonteCarlo:
         """Draw until there are ``n_sets`` in all, or enough were as coherent."""
         while self.n_drawn < n_sets and self.n_as_high < self.n_needed:
             values = self._values(min(self.batch, n_sets - self.n_drawn))
-            reached = np.cumsum(values >= self.observed) + self.n_as_high
+            reached = np.cumsum(values >= self.observed - _TIE) + self.n_as_high
             if reached[-1] >= self.n_needed:
                 values = values[: int(np.argmax(reached >= self.n_needed)) + 1]
-            self.n_as_high += int((values >= self.observed).sum())
+            self.n_as_high += int((values >= self.observed - _TIE).sum())
             self.n_drawn += len(values)
             self.total += float(values.sum())
 
