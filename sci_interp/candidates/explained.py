@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.schema import Split
+from sci_interp.threads import one_blas_thread
 
 from .explainers import Explainers
 from .stretches import CodeReader, Stretch, entries, split_stretches
 from .windows import HALVES
 
-__all__ = ["N_CHOSEN", "ExplainedShare", "measure_explained_share"]
+__all__ = ["N_CHOSEN", "ExplainedShare", "measure_explained_share", "measure_lead_share"]
 
 #: Labels in the union.
 N_CHOSEN = 3
@@ -82,6 +83,7 @@ class Firing:
         return token[fires], column[fires]
 
 
+@one_blas_thread()
 def measure_explained_share(
     firing: Firing, explainers: Explainers, *, n_resamples: int = 1000, seed: int = 0
 ) -> ExplainedShare:
@@ -125,6 +127,36 @@ def measure_explained_share(
     )
 
 
+@one_blas_thread()
+def measure_lead_share(
+    firing: Firing,
+    explainers: Explainers,
+    lead: NDArray[np.int64],
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Return the lower 95 % bound of the share that one label alone explains ``(n,)``.
+
+    Parameters
+    ----------
+    firing, explainers, n_resamples, seed
+        As for :func:`measure_explained_share`.
+    lead : (n,)
+        One explainer a feature, -1 for none.
+    """
+    labels = np.full((len(lead), N_CHOSEN), -1, np.int64)
+    labels[:, 0] = lead
+    if len(lead) == 0:
+        return np.zeros(0)
+    halves = [
+        _judge(firing, explainers, split, labels, n_resamples=n_resamples, seed=seed).lower
+        for split in HALVES
+    ]
+    bound: NDArray[np.float64] = np.quantile(np.mean(halves, axis=0), 0.05, axis=1)
+    return np.nan_to_num(bound, nan=0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class _Association:
     """Weighted counts of one half.
@@ -149,7 +181,8 @@ class _Association:
             fired = self.fired[rows][:, explainers.group]
             precision = (self.hits[rows] + prior * base) / np.maximum(fired + prior, 1e-12)
             share = (precision - base) / np.maximum(1 - base, 1e-6)
-            order = np.argsort(-share, axis=1, kind="stable")[:, :N_CHOSEN]
+            # Rounded, so that labels which tie keep their order whatever the sums' last bit.
+            order = np.argsort(-share.round(9), axis=1, kind="stable")[:, :N_CHOSEN]
             good = np.take_along_axis(share, order, axis=1) > 0
             best[rows, : order.shape[1]] = np.where(good, order, -1)
         return best

@@ -13,7 +13,7 @@ from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationStore
 
 from .coherence import measure_coherence
-from .explained import ExplainedShare, Firing, measure_explained_share
+from .explained import ExplainedShare, Firing, measure_explained_share, measure_lead_share
 from .explainers import Explainers
 from .multiplicity import adjust_p
 from .reproducibility import measure_reproducibility
@@ -41,6 +41,7 @@ GATE_COLUMNS = (
     "explained_share",
     "lower",
     "upper",
+    "lead_lower",
     "unexplained",
     "unexplained_strict",
     "recall",
@@ -62,7 +63,8 @@ class Gates:
     max_share, max_share_strict : float
         Upper bound of the explained share below which a feature counts as unexplained.
     min_share, max_recall : float
-        Lower bound of the explained share, and recall, that make a sub-type of a label.
+        Lower bound of the share that the best label alone explains, and recall of it, that make
+        a sub-type of this label.
     n_top, n_sets, n_resamples : int
         Windows a feature, reference sets at most, bootstrap resamples.
     """
@@ -85,6 +87,7 @@ def run_gates(
     adapter: Adapter,
     dataset: Dataset,
     seeds: Sequence[CodeReader] = (),
+    null: CodeReader | None = None,
     gates: Gates | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -98,6 +101,8 @@ def run_gates(
         Who describes windows and knows the nuisances.
     seeds
         Codes by dictionaries trained from other seeds; without, gate 1 is not tested.
+    null
+        Codes of another network that shares nothing learnt, the second null of gate 1.
     gates
         Levels of the gates.
     seed
@@ -108,8 +113,8 @@ def run_gates(
     DataFrame
         The columns ``GATE_COLUMNS``, by feature. ``kind`` is ``"unexplained"`` for a feature that
         passes all gates tested; ``"sub-type"`` for one that passes gates 1 and 2 and is a small
-        part of one label, ``"sub-type of a nuisance"`` where that is no finding by itself (some
-        of all glycines); and ``""`` for others.
+        part of one label, the best on either half, ``"sub-type of a nuisance"`` where that is no
+        finding by itself (some of all glycines); and ``""`` for others.
     """
     gates = gates or Gates()
     features.axis.require_same(known.axis, "the annotations", "the features")
@@ -118,7 +123,7 @@ def run_gates(
     chosen = np.flatnonzero(level)
     table = pd.DataFrame({"feature": chosen, "firing_level": level[chosen]})
     table["n_families"] = windows.reached(level)[chosen]
-    match = measure_reproducibility(features, seeds, chosen=chosen) if seeds else None
+    match = measure_reproducibility(features, seeds, chosen=chosen, control=null) if seeds else None
     table["reproducibility"] = match.mean if match else np.nan
     table["reproducible"] = [_word(bool(ok)) for ok in match.passed] if match else "not tested"
     coherence = measure_coherence(
@@ -147,6 +152,12 @@ def run_gates(
     table["unexplained_strict"] = share.upper < gates.max_share_strict
     table["explained_by"] = [_named(explainers, labels) for labels in share.labels.swapaxes(0, 1)]
     table["causal"] = "not tested"
+    part = _part_of_one(table, share, gates)
+    leading = Firing(features, chosen[part], level[chosen[part]])
+    table["lead_lower"] = np.nan
+    table.loc[part, "lead_lower"] = measure_lead_share(
+        leading, explainers, share.labels[0, part, 0], n_resamples=gates.n_resamples, seed=seed
+    )
     table["kind"] = _kinds(table, share, explainers, gates)
     table["score"] = _score(table)
     return table[list(GATE_COLUMNS)]
@@ -185,10 +196,9 @@ def _kinds(
     table: pd.DataFrame, share: ExplainedShare, explainers: Explainers, gates: Gates
 ) -> list[str]:
     """Return what every feature is: unexplained, a sub-type, or nothing."""
-    sound = table["coherent"].to_numpy() & (table["reproducible"] != "no").to_numpy()
+    sound = _sound(table)
     leads = share.labels[:, :, 0]
-    part = (leads >= 0).all(axis=0) & (share.lower >= gates.min_share)
-    part &= share.recall <= gates.max_recall
+    part = (table["lead_lower"] >= gates.min_share).to_numpy()
     nuisance = explainers.is_nuisance[leads].any(axis=0)
     kinds = np.select(
         [sound & table["unexplained"].to_numpy(), sound & part & ~nuisance, sound & part],
@@ -196,6 +206,19 @@ def _kinds(
         default="",
     )
     return [str(kind) for kind in kinds]
+
+
+def _sound(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which features pass gates 1, where tested, and 2 ``(n,)``."""
+    sound: NDArray[np.bool_] = (table["coherent"] & (table["reproducible"] != "no")).to_numpy(bool)
+    return sound
+
+
+def _part_of_one(table: pd.DataFrame, share: ExplainedShare, gates: Gates) -> NDArray[np.bool_]:
+    """Return which features may be a part of a label: the same is best on both halves ``(n,)``."""
+    leads = share.labels[:, :, 0]
+    same: NDArray[np.bool_] = (leads[0] >= 0) & (leads[0] == leads[1])
+    return same & _sound(table) & (share.recall <= gates.max_recall)
 
 
 def _named(explainers: Explainers, labels: NDArray[np.int64]) -> str:

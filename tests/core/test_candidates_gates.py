@@ -21,10 +21,16 @@ from planted_world import (
 
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import explained, stretches
-from sci_interp.candidates.explained import Firing, measure_explained_share
+from sci_interp.candidates.explained import Firing, measure_explained_share, measure_lead_share
 from sci_interp.candidates.explainers import Explainers, expand
 from sci_interp.candidates.reproducibility import match_features, measure_reproducibility
-from sci_interp.candidates.unexplained import GATE_COLUMNS, KINDS, rank_candidates, run_gates
+from sci_interp.candidates.unexplained import (
+    GATE_COLUMNS,
+    KINDS,
+    Gates,
+    rank_candidates,
+    run_gates,
+)
 from sci_interp.candidates.windows import HALVES
 from sci_interp.errors import StoreError
 
@@ -236,3 +242,53 @@ def test_another_axis_is_refused(codes, known) -> None:
         run_gates(stranger, known, **where)
     with pytest.raises(StoreError, match="different records"):
         run_gates(codes, known, seeds=[stranger], **where)
+
+
+def test_the_null_level_is_the_larger_of_both(codes) -> None:
+    chosen = np.arange(codes.n_features)
+    alone = measure_reproducibility(codes, [codes], chosen=chosen)
+    own = measure_reproducibility(codes, [codes], chosen=chosen, control=codes)
+    assert alone.passed.any() and not own.passed.any()
+    assert own.null_level[0] > 0.999 > alone.null_level[0]
+    silent = ArrayCodes.of(codes.axis, np.zeros((codes.axis.n_tokens, 2), int))
+    with_silent = measure_reproducibility(codes, [codes], chosen=chosen, control=silent)
+    assert np.array_equal(with_silent.null_level, alone.null_level)
+
+
+def test_one_label_alone_is_not_the_union(codes, explainers) -> None:
+    parts = [WORLD.sequences[record] for record in WORLD.axis.records["record"]]
+    three = np.isin(np.concatenate(parts), (1, 2, 3))
+    mixed = ArrayCodes.of(WORLD.axis, np.where(three, 255, 0)[:, None])
+    firing = Firing(mixed, np.array([0]), np.array([1]))
+    share = measure_explained_share(firing, explainers, n_resamples=200)
+    alone = measure_lead_share(firing, explainers, share.labels[0, :, 0], n_resamples=200)
+    assert share.lower > 0.9 and alone < 0.4
+
+    firing = Firing(codes, np.array([DOMAIN, SUBTYPE]), np.array([1, 1]))
+    lead = measure_explained_share(firing, explainers, n_resamples=200).labels[0, :, 0]
+    assert (measure_lead_share(firing, explainers, lead, n_resamples=200) >= 0.5).all()
+    nothing = np.array([-1, -1])
+    assert (measure_lead_share(firing, explainers, nothing, n_resamples=200) <= 0).all()
+    none = Firing(codes, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    assert len(measure_lead_share(none, explainers, np.zeros(0, np.int64))) == 0
+
+
+def test_coherence_and_share_run_on_one_blas_thread(codes, known, monkeypatch) -> None:
+    from threadpoolctl import threadpool_info
+
+    seen: list[int] = []
+    describe, read = WorldAdapter.describe_windows, WorldAdapter.nuisance_codes
+
+    def watched(original):
+        def call(*arguments):
+            seen.extend(x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas")
+            return original(*arguments)
+
+        return call
+
+    monkeypatch.setattr(WorldAdapter, "describe_windows", watched(describe))
+    monkeypatch.setattr(WorldAdapter, "nuisance_codes", watched(read))
+    monkeypatch.setattr("sci_interp.candidates.coherence._WINDOWS_PER_CELL", 4)
+    gates = Gates(n_sets=20, n_resamples=5)
+    run_gates(codes, known, adapter=WorldAdapter(), dataset=WORLD, gates=gates)
+    assert len(seen) > 10 and set(seen) == {1}
