@@ -139,6 +139,7 @@ class _Work:
     saes: list[SparseAutoencoder] = field(default_factory=list)
     features: list[FeatureStore] = field(default_factory=list)
     baselines: dict[str, FeatureStore | FeatureSubset] = field(default_factory=dict)
+    shuffled: list[FeatureStore] = field(default_factory=list)
     decoys: FeatureStore = field(init=False)
     fidelity: Fidelity = field(init=False)
     enrichment: EnrichmentResult = field(init=False)
@@ -295,12 +296,14 @@ class _Work:
         return fitted
 
     def encode_shuffled(self) -> FeatureStore:
-        seed, folder = self.study.study.seed, self.study.out / "baselines" / SHUFFLED
-        adapter = self.adapter.shuffle_weights(seed)
-        source = self.extract_from(adapter, folder / "activations")
-        return self.encode_with(
-            self.train_on(source, folder / "sae", seed), source, folder / "features"
-        )
+        """Train on the weight-shuffled network as on the network: as many seeds, one source."""
+        first, folder = self.study.study.seed, self.study.out / "baselines" / SHUFFLED
+        source = self.extract_from(self.adapter.shuffle_weights(first), folder / "activations")
+        for index in range(self.study.sae.n_seeds):
+            end = "" if index == 0 else f"-{first + index}"
+            sae = self.train_on(source, folder / f"sae{end}", first + index)
+            self.shuffled.append(self.encode_with(sae, source, folder / f"features{end}"))
+        return self.shuffled[0]
 
     def encode_cheap(self) -> FeatureStore:
         return encode_nuisances(
@@ -342,7 +345,8 @@ class _Work:
             adapter=self.adapter,
             dataset=self.dataset,
             seeds=self.features[1:],
-            control=self.baselines.get(SHUFFLED),
+            control=self.shuffled[0] if self.shuffled else None,
+            control_seeds=self.shuffled[1:],
             decoys=self.decoys,
             q_missing=self.study.surface.q_missing,
             q_control=self.study.surface.q_control,

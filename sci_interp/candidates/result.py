@@ -14,9 +14,10 @@ from sci_interp.errors import StoreError
 from sci_interp.manifest import finish_artefact, read_manifest, write_atomically
 from sci_interp.tables import read_table, write_table
 
-__all__ = ["Candidates"]
+__all__ = ["GATES_1_TO_3", "GATES_2_AND_3", "Candidates"]
 
 _TABLES = ("unexplained", "subtypes", "missing", "hidden", "gates")
+GATES_1_TO_3, GATES_2_AND_3 = "gates 1 to 3", "gates 2 and 3"
 _SUMMARY_FILE = "summary.json"
 
 
@@ -40,9 +41,14 @@ class Candidates:
     gates : DataFrame
         All gates of every feature that fires in enough families.
     count : int
-        Features that pass the gates compared with the control (2 and 3).
+        Features that pass the gates ``compared`` with the control.
     control_count : int or None
         The same in the control; None without one.
+    n_tested, control_n_tested : int
+        Features that fire in enough families to be tested, here and in the control.
+    compared : str
+        The gates that both sides went through: 1 to 3, or 2 and 3 where gate 1 was not tested on
+        both.
     notes : mapping of str to str
         What a reader must know: why a list is withheld, what was not tested.
     settings : mapping
@@ -56,6 +62,9 @@ class Candidates:
     gates: pd.DataFrame
     count: int
     control_count: int | None = None
+    n_tested: int = 0
+    control_n_tested: int | None = None
+    compared: str = GATES_2_AND_3
     notes: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,6 +75,9 @@ class Candidates:
         summary = {
             "count": self.count,
             "control_count": self.control_count,
+            "n_tested": self.n_tested,
+            "control_n_tested": self.control_n_tested,
+            "compared": self.compared,
             "notes": dict(self.notes),
             "settings": dict(self.settings),
         }
@@ -94,7 +106,7 @@ class Candidates:
     def format(self, n_rows: int = 10) -> str:
         """Return both queues as text, the best rows of each."""
         parts = [
-            f"Unexplained features: {len(self.unexplained)}; {self.control_line()}",
+            f"Unexplained features: {self.unexplained_line()}; {self.control_line()}",
             _shown(self.unexplained, _FEATURE_COLUMNS, n_rows),
             f"Sub-types of a label: {len(self.subtypes)}",
             _shown(self.subtypes, _FEATURE_COLUMNS, n_rows),
@@ -119,11 +131,20 @@ class Candidates:
             f"records, {found} of them at hidden annotations{share}, of {lost} that lost one"
         )
 
+    def unexplained_line(self) -> str:
+        """Return how many features are listed at either bound of the explained share."""
+        strict = int(self.unexplained["unexplained_strict"].sum())
+        return (
+            f"{len(self.unexplained)} (explained share below 0.5 with its upper bound; {strict} of "
+            "them below the strict 0.3)"
+        )
+
     def control_line(self) -> str:
-        """Return how many features pass gates 2 and 3 here, and how many in the control."""
+        """Return how many features pass the gates compared here, and in the control."""
+        here = f"{self.count} of {self.n_tested} tested pass {self.compared} here"
         if self.control_count is None:
-            return f"{self.count} pass gates 2 and 3 here, no control was run"
-        return f"{self.count} pass gates 2 and 3 here, {self.control_count} in the control"
+            return f"{here}, no control was run"
+        return f"{here}, {self.control_count} of {self.control_n_tested} in the control"
 
     def __str__(self) -> str:
         return self.format()
@@ -134,10 +155,11 @@ _FEATURE_COLUMNS = (
     "kind",
     "score",
     "n_families",
-    "coherence",
+    "coherence_excess",
     "q",
     "explained_share",
     "upper",
+    "unexplained_strict",
     "reproducibility",
     "causal",
     "explained_by",

@@ -22,7 +22,7 @@ from .detectors import choose_detectors
 from .missing import MissingQueue, queue_missing
 from .multiplicity import control_cut
 from .recovery import RECOVERY_COLUMNS, recover_hidden
-from .result import Candidates
+from .result import GATES_1_TO_3, GATES_2_AND_3, Candidates
 from .runs import MASS_STEPS, Detector
 from .stretches import CodeReader
 from .unexplained import KINDS, Gates, basic_score, rank_candidates, run_gates
@@ -57,6 +57,7 @@ def surface(
     dataset: Dataset,
     seeds: Sequence[CodeReader] = (),
     control: CodeReader | None = None,
+    control_seeds: Sequence[CodeReader] = (),
     decoys: CodeReader | None = None,
     gates: Gates | None = None,
     q_missing: float = 0.05,
@@ -80,9 +81,12 @@ def surface(
     seeds
         Codes by dictionaries trained from other seeds, for gate 1.
     control
-        Codes of the weight-shuffled network, for gate 5. Its gates 2 and 3 are run as here. Where
-        control / here exceeds ``q_control``, the list is withheld, but for the part whose scores
-        the control rarely reaches.
+        Codes of the weight-shuffled network, for gate 5, and for the null of gate 1. Its gates are
+        run as here. Where control / here exceeds ``q_control``, the list is withheld, but for the
+        part whose scores the control rarely reaches.
+    control_seeds
+        Codes of the weight-shuffled network by dictionaries from other seeds, as many as
+        ``seeds``, for gate 1 of the control; without, gate 1 is outside the comparison.
     decoys
         Codes of decoy inputs on the same axis; without, no missing annotation is listed. With
         them, the queue is measured too, on annotations that are hidden from it.
@@ -107,6 +111,7 @@ def surface(
     gates = gates or Gates()
     others = {f"seed {index + 1}": other for index, other in enumerate(seeds)}
     others |= {"control": control} if control is not None else {}
+    others |= {f"control seed {i + 1}": other for i, other in enumerate(control_seeds)}
     others |= {"decoys": decoys} if decoys is not None else {}
     _require_fit(features, table, known, dataset, others)
     settings: dict[str, Any] = {
@@ -123,10 +128,12 @@ def surface(
     where: dict[str, Any] = {"adapter": adapter, "dataset": dataset, "gates": gates, "seed": seed}
     detectors = choose_detectors(table, features, known)
     work: dict[str, Callable[[], Any]] = {
-        "gates": lambda: run_gates(features, known, seeds=seeds, **where)
+        "gates": lambda: run_gates(features, known, seeds=seeds, null=control, **where)
     }
     if control is not None:
-        work["control"] = lambda: run_gates(control, known, **where)
+        work["control"] = lambda: run_gates(
+            control, known, seeds=control_seeds, null=features, **where
+        )
     if decoys is not None:
         work["missing"] = lambda: queue_missing(
             features, known, detectors, decoys=decoys, q=q_missing
@@ -140,9 +147,14 @@ def surface(
         done = {name: step() for name, step in steps}
     measured, queue = done["gates"], done.get("missing")
     notes = _notes(len(seeds), control is not None, queue, len(detectors))
+    compared = GATES_1_TO_3 if seeds and control_seeds else GATES_2_AND_3
+    if control is not None and compared == GATES_2_AND_3:
+        notes["gate 5"] = "gate 1 is outside the comparison: it was not tested on both sides"
     unexplained = rank_candidates(measured, KINDS[0])
     if control is not None:
-        unexplained = _controlled(unexplained, measured, done["control"], q_control, notes)
+        unexplained = _controlled(
+            unexplained, measured, done["control"], compared, q_control=q_control, notes=notes
+        )
     missing = pd.DataFrame(columns=list(MISSING_COLUMNS))
     if queue is not None:
         missing = _missing_table(queue, detectors, known, adapter=adapter, dataset=dataset)
@@ -152,8 +164,11 @@ def surface(
         missing=missing,
         hidden=done.get("hidden", pd.DataFrame(columns=list(RECOVERY_COLUMNS))),
         gates=measured,
-        count=_count(measured),
-        control_count=None if control is None else _count(done["control"]),
+        count=len(_passing(measured, compared)),
+        n_tested=len(measured),
+        control_count=None if control is None else len(_passing(done["control"], compared)),
+        control_n_tested=None if control is None else len(done["control"]),
+        compared=compared,
         notes=notes,
         settings=settings,
     )
@@ -208,39 +223,40 @@ def _notes(
     return notes
 
 
-def _passing(measured: pd.DataFrame) -> pd.DataFrame:
-    """Return the features that pass gates 2 and 3."""
-    return measured[measured["coherent"] & measured["unexplained"]]
-
-
-def _count(measured: pd.DataFrame) -> int:
-    return len(_passing(measured))
+def _passing(measured: pd.DataFrame, compared: str) -> pd.DataFrame:
+    """Return the features that pass the gates compared with the control."""
+    passing = measured[measured["coherent"] & measured["unexplained"]]
+    return passing[passing["reproducible"] != "no"] if compared == GATES_1_TO_3 else passing
 
 
 def _controlled(
     unexplained: pd.DataFrame,
     measured: pd.DataFrame,
     control: pd.DataFrame,
+    compared: str,
+    *,
     q_control: float,
     notes: dict[str, str],
 ) -> pd.DataFrame:
     """Return the part of the list in which the control is at most a share ``q_control``."""
-    n_here, n_control = _count(measured), _count(control)
+    passing, passing_there = _passing(measured, compared), _passing(control, compared)
+    n_here, n_control = len(passing), len(passing_there)
     if n_control <= q_control * n_here:
         return unexplained
-    here, there = basic_score(_passing(measured)), basic_score(_passing(control))
+    here, there = basic_score(passing), basic_score(passing_there)
     cut = control_cut(here, there, q_control)
     kept = unexplained[basic_score(unexplained) >= cut].reset_index(drop=True)
     why = (
-        f"{n_here} features pass gates 2 and 3 here and {n_control} in the control, more than a "
+        f"{n_here} features pass {compared} here and {n_control} in the control, more than a "
         f"share of {q_control:g}"
     )
+    outside = f"; {notes['gate 5']}" if "gate 5" in notes else ""
     notes["gate 5"] = (
         f"the list is withheld: {why}, at any score"
         if np.isinf(cut)
         else f"part of the list is withheld: {why}. Coherence x (1 - upper bound) is at least "
         f"{cut:.3g} for those listed, where the control keeps to that share"
-    )
+    ) + outside
     return kept
 
 

@@ -127,7 +127,7 @@ def write_report(
         ],
         hidden=_table(candidates.hidden, HIDDEN_COLUMNS),
         hidden_line=candidates.hidden_line(),
-        control=candidates.control_line(),
+        control=f"{candidates.unexplained_line()}; {candidates.control_line()}",
         notes=sorted(candidates.notes.items()),
         settings=sorted(_flat(candidates.settings).items()),
         provenance=_provenance(result, features, known, adapter, dataset),

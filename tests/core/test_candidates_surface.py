@@ -96,7 +96,8 @@ def test_both_queues_hold_what_was_planted(inputs, known) -> None:
     assert found.hidden["recall"].iloc[0] == 1.0 and (found.hidden["n_hidden"] > 0).all()
     text = str(found)
     assert "at hidden annotations (false share at most" in text and "at the least" in text
-    assert "1 pass gates 2 and 3 here, 0 in the control" in text
+    assert " tested pass gates 2 and 3 here, 0 of " in text and "strict 0.3" in text
+    assert "gate 1 is outside the comparison" in found.notes["gate 5"]
     assert "not tested" in text and "SITE" in text
 
 
@@ -105,8 +106,20 @@ def test_the_list_is_withheld_where_the_control_has_as_many(inputs, known) -> No
     assert found.unexplained.empty and found.control_count == found.count == 1
     assert "withheld" in found.notes["gate 5"]
     assert not found.gates.empty
-    tolerant = call(inputs, known, control=inputs["features"], q_control=1.0)
-    assert len(tolerant.unexplained) == 1 and "gate 5" not in tolerant.notes
+    tolerant = call(inputs, known, control=inputs["features"], seeds=(), q_control=1.0)
+    assert len(tolerant.unexplained) == 1 and "withheld" not in tolerant.notes["gate 5"]
+
+
+def test_the_control_goes_through_gate_1_where_it_has_seeds(inputs, known) -> None:
+    # Without the features' own seeds the control's best feature returns nowhere.
+    silent = ArrayCodes.of(WORLD.axis, np.zeros((WORLD.axis.n_tokens, 4), int), digest="silent")
+    found = call(inputs, known, control=silent, control_seeds=(silent, silent))
+    assert found.compared == "gates 1 to 3" and (found.count, found.control_count) == (1, 0)
+    assert "gate 5" not in found.notes and found.control_n_tested == 0
+    assert f"1 of {len(found.gates)} tested pass gates 1 to 3 here, 0 of 0" in str(found)
+    same = call(inputs, known, control=inputs["features"], control_seeds=inputs["seeds"])
+    # The features are their own null: no match is beyond it, on either side.
+    assert (same.count, same.control_count) == (0, 0) and same.unexplained.empty
 
 
 def test_what_was_not_given_is_not_tested(inputs, known) -> None:
