@@ -49,7 +49,7 @@ class Runs:
     detector, record, start, stop : (n_runs,) int64
         Whose run, in which record, and its half-open token range.
     score : (n_runs,) int64
-        ``level * 16 + mass``: strongest level, ties broken by the run's levels summed, on a log scale.
+        ``level * 16 + mass``: strongest level, ties broken by the sum of the run's levels.
     """
 
     detector: NDArray[np.int64]

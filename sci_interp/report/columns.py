@@ -68,6 +68,7 @@ UNEXPLAINED_COLUMNS = (
     Column("q", "q", "of coherence"),
     Column("explained_share", "Explained", "share of its firing that three labels explain"),
     Column("upper", "at most", "upper 95 % bound; unexplained below 0.5"),
+    Column("lead_lower", "Best label alone", "lower 95 % bound; sub-type at 0.5 and above"),
     Column("unexplained_strict", "Strict", "upper bound below 0.3"),
     Column("recall", "Recall", "share of the best label at which it fires"),
     Column("reproducibility", "Reproducible", "mean correlation with other seeds' best match"),
