@@ -12,7 +12,7 @@ import pandas as pd
 
 from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError, StoreError
-from sci_interp.manifest import begin_artefact
+from sci_interp.manifest import begin_artefact, clear_on_mistake
 from sci_interp.progress import track
 from sci_interp.schema import BIN_FLOORS, RECORD, SPLIT
 
@@ -145,12 +145,13 @@ def enrich(
     sources = {MAIN: features, **references}
     outcomes: dict[str, _Outcome] = {}
     steps = _link_sources(sources, known, test, settings, outcomes)
-    for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
-        continue
-    result = _assemble(outcomes, settings, measure_splits(features.axis))
-    if folder is not None:
-        write_enrichment(folder, result)
-        result = replace(result, path=folder)
+    with clear_on_mistake(*([folder] if folder is not None else [])):
+        for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
+            continue
+        result = _assemble(outcomes, settings, measure_splits(features.axis))
+        if folder is not None:
+            write_enrichment(folder, result)
+            result = replace(result, path=folder)
     return result
 
 

@@ -479,3 +479,16 @@ def test_a_group_known_in_one_half_and_an_empty_vault(monkeypatch):
     assert set(lone["class"]) <= {"not identifiable", "not tested"}
     assert lone["log_odds_low"].isna().all()
     assert "Replicated" not in result.format()
+
+
+def test_a_store_that_turns_out_damaged_leaves_no_folder(tmp_path, world):
+    class Damaged:
+        def __getattr__(self, name):
+            return getattr(world.features, name)
+
+        def read(self, start, stop):
+            raise StoreError("shard 3 is damaged")
+
+    with pytest.raises(StoreError, match="shard 3"):
+        enrich(Damaged(), world.known, out=tmp_path / "a", **FAST)
+    assert not (tmp_path / "a").exists()
