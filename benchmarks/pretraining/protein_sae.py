@@ -44,10 +44,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the bundled autoencoder")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--residues", type=int, default=2_000_000)
+    parser.add_argument("--residues", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, default=2048)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--n-tokens", type=int, default=4_000_000)
+    parser.add_argument("--n-tokens", type=int, default=3_000_000)
     args = parser.parse_args()
     plm = si.load_adapter("protein")
     with tempfile.TemporaryDirectory() as folder:
