@@ -14,8 +14,9 @@ from .schema import SPLITS
 from .study import ARCHITECTURES
 
 if TYPE_CHECKING:
+    from sci_interp.source import FeatureSource
+
     from .adapter import Adapter, Dataset
-    from .enrichment.inputs import FeatureSource
 
 __all__ = ["COMMANDS"]
 

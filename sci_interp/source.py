@@ -1,4 +1,4 @@
-"""Where activations come from: a store, a live network, or arrays in memory, all read alike."""
+"""Where activations and features come from: stores, a live network, or arrays, read alike."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .axis import TokenAxis
+from .codes import Codes
 from .errors import InputError
 from .schema import SPLIT
 
-__all__ = ["ActivationSource", "ArraySource"]
+__all__ = ["ActivationSource", "ArraySource", "FeatureSource"]
 
 
 @runtime_checkable
@@ -44,6 +45,29 @@ class ActivationSource(Protocol):
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return the activations ``(stop - start, width)`` of a token range."""
+
+
+class FeatureSource(Protocol):
+    """Quantised codes along a token axis: a feature store, or codes in memory."""
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, or nothing where they have none."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the codes."""
+
+    def read(self, start: int, stop: int) -> Codes:
+        """Return the codes of a token range; values are levels 1..255."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sci_interp.enrichment.counts import Counts, at_or_above, count_split
 from sci_interp.enrichment.measures import Confusion
 from sci_interp.schema import BIN_FLOORS
+from sci_interp.source import FeatureSource
 
 from .runs import Detector
-from .stretches import CodeReader
 
 if TYPE_CHECKING:
     from sci_interp.enrichment import EnrichmentResult
@@ -31,7 +31,7 @@ _COUNT_BYTES = 128 * 2**20
 
 def choose_detectors(
     table: EnrichmentResult,
-    features: CodeReader,
+    features: FeatureSource,
     known: KnownSource,
     *,
     min_precision: float = 0.5,
@@ -68,7 +68,7 @@ def choose_detectors(
 
 
 def select_detectors(
-    features: CodeReader,
+    features: FeatureSource,
     known: KnownSource,
     allowed: Mapping[int, NDArray[np.int64] | None],
     *,

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.schema import Split
+from sci_interp.source import FeatureSource
 from sci_interp.threads import one_blas_thread
 
 from .explainers import Explainers
-from .stretches import CodeReader, Stretch, entries, split_stretches
+from .stretches import Stretch, entries, split_stretches
 from .windows import HALVES
 
 __all__ = ["N_CHOSEN", "ExplainedShare", "measure_explained_share", "measure_lead_share"]
@@ -68,7 +69,7 @@ class Firing:
         Lowest level that counts as firing.
     """
 
-    features: CodeReader
+    features: FeatureSource
     chosen: NDArray[np.int64]
     level: NDArray[np.int64]
 

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.schema import MAX_LEVEL, Split
+from sci_interp.source import FeatureSource
 
 from .explainers import expand
 from .multiplicity import adjust_p
 from .runs import MASS_STEPS, Detector, Runs, find_runs
-from .stretches import CodeReader, Stretch, split_stretches, stretches
+from .stretches import Stretch, split_stretches, stretches
 
 if TYPE_CHECKING:
     from sci_interp.enrichment.inputs import KnownSource
@@ -72,11 +73,11 @@ class MissingQueue:
 
 
 def queue_missing(
-    features: CodeReader,
+    features: FeatureSource,
     known: KnownSource,
     detectors: Sequence[Detector],
     *,
-    decoys: CodeReader,
+    decoys: FeatureSource,
     q: float = 0.05,
     min_share: float = 0.5,
 ) -> MissingQueue:
@@ -171,7 +172,7 @@ def _strongest(runs: Runs, row: NDArray[np.int64]) -> tuple[Runs, NDArray[np.int
 
 
 def _decoy_p(
-    decoys: CodeReader, detectors: Sequence[Detector], row: NDArray[np.int64]
+    decoys: FeatureSource, detectors: Sequence[Detector], row: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the conformal p-value of every label and score ``(n_labels, n_scores)``.
 

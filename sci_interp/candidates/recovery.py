@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from sci_interp.adapter import Label
 from sci_interp.annotations import AnnotationSlice
 from sci_interp.axis import TokenAxis
+from sci_interp.source import FeatureSource
 
 from .detectors import select_detectors
 from .missing import HELD_OUT, queue_missing
 from .runs import Runs
-from .stretches import CodeReader, block_of_records, stretches
+from .stretches import block_of_records, stretches
 
 if TYPE_CHECKING:
     from sci_interp.enrichment.inputs import KnownSource
@@ -156,11 +157,11 @@ def _all_runs(known: KnownSource, labels: Sequence[int]) -> NDArray[np.int64]:
 
 
 def recover_hidden(
-    features: CodeReader,
+    features: FeatureSource,
     known: KnownSource,
     labels: Sequence[int],
     *,
-    decoys: CodeReader,
+    decoys: FeatureSource,
     share: float = 0.2,
     q: float = 0.05,
     n_labels: int = 200,

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import LEVELS_PER_OCTAVE, MAX_LEVEL
+from sci_interp.source import FeatureSource
 
 from .explainers import expand
-from .stretches import CodeReader, entries
+from .stretches import entries
 from .windows import HALVES
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ class Reproducibility:
 
 
 def measure_reproducibility(
-    features: CodeReader,
-    seeds: Sequence[CodeReader],
+    features: FeatureSource,
+    seeds: Sequence[FeatureSource],
     *,
     chosen: NDArray[np.int64],
-    control: CodeReader | None = None,
+    control: FeatureSource | None = None,
     n_tokens: int = 1_000_000,
 ) -> Reproducibility:
     """Match features with those of dictionaries trained from other seeds.
@@ -120,8 +121,8 @@ def _null_level(best: NDArray[np.float64]) -> float:
 
 
 def match_features(
-    features: CodeReader,
-    other: CodeReader,
+    features: FeatureSource,
+    other: FeatureSource,
     *,
     chosen: NDArray[np.int64],
     n_tokens: int,
@@ -151,8 +152,8 @@ def match_features(
 
 
 def _best(
-    features: CodeReader,
-    other: CodeReader,
+    features: FeatureSource,
+    other: FeatureSource,
     chosen: NDArray[np.int64],
     n_tokens: int,
     exchange: bool,
@@ -182,7 +183,7 @@ def _best(
 
 
 def _matrix(
-    features: CodeReader, tokens: NDArray[np.int64], column: NDArray[np.int64], n_columns: int
+    features: FeatureSource, tokens: NDArray[np.int64], column: NDArray[np.int64], n_columns: int
 ) -> csr_array:
     """Return relative activations of the tokens ``(n_tokens, n_columns)`` as a sparse matrix."""
     from scipy.sparse import csr_array

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .stretches import CodeReader, Stretch, entries
+from sci_interp.source import FeatureSource
+
+from .stretches import Stretch, entries
 
 __all__ = ["MAX_GAP", "Detector", "Runs", "find_runs"]
 
@@ -78,7 +80,7 @@ class Runs:
         )
 
 
-def find_runs(features: CodeReader, detectors: Sequence[Detector], stretch: Stretch) -> Runs:
+def find_runs(features: FeatureSource, detectors: Sequence[Detector], stretch: Stretch) -> Runs:
     """Return the firing runs of all detectors in a stretch, by detector, then start.
 
     Tokens at most ``MAX_GAP`` inactive tokens apart belong to one run; none crosses a record.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 __all__ = [
-    "CodeReader",
     "Stretch",
     "block_of_records",
     "entries",
@@ -28,29 +27,6 @@ __all__ = [
 
 #: Tokens read at a time; memory scales with it and with nothing else.
 STRETCH_TOKENS = 16_384
-
-
-class CodeReader(Protocol):
-    """What the gates need of a feature store: quantised codes along a token axis."""
-
-    @property
-    def axis(self) -> TokenAxis:
-        """The records."""
-
-    @property
-    def n_features(self) -> int:
-        """Number of features."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the features, or nothing where they have none."""
-
-    @property
-    def digest(self) -> str:
-        """Identity of the codes."""
-
-    def read(self, start: int, stop: int) -> Codes:
-        """Return the codes of a token range, values as levels 1..255."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from sci_interp.errors import StoreError
 from sci_interp.manifest import begin_artefact, clear_on_mistake, read_manifest
 from sci_interp.progress import track
 from sci_interp.schema import RECORD, SPLIT
+from sci_interp.source import FeatureSource
 
 from .detectors import choose_detectors
 from .missing import MissingQueue, queue_missing
@@ -24,7 +25,6 @@ from .multiplicity import control_cut
 from .recovery import RECOVERY_COLUMNS, recover_hidden
 from .result import GATES_1_TO_3, GATES_2_AND_3, Candidates
 from .runs import MASS_STEPS, Detector
-from .stretches import CodeReader
 from .unexplained import KINDS, Gates, basic_score, rank_candidates, run_gates
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ MISSING_COLUMNS = (
 
 
 def surface(
-    features: CodeReader,
+    features: FeatureSource,
     table: EnrichmentResult,
     *,
     known: AnnotationStore,
     adapter: Adapter,
     dataset: Dataset,
-    seeds: Sequence[CodeReader] = (),
-    control: CodeReader | None = None,
-    control_seeds: Sequence[CodeReader] = (),
-    decoys: CodeReader | None = None,
+    seeds: Sequence[FeatureSource] = (),
+    control: FeatureSource | None = None,
+    control_seeds: Sequence[FeatureSource] = (),
+    decoys: FeatureSource | None = None,
     gates: Gates | None = None,
     q_missing: float = 0.05,
     q_control: float = 0.1,
@@ -109,17 +109,9 @@ def surface(
         If the stores or the dataset do not belong together, or ``out`` holds other work.
     """
     gates = gates or Gates()
-    others = {f"seed {index + 1}": other for index, other in enumerate(seeds)}
-    others |= {"control": control} if control is not None else {}
-    others |= {f"control seed {i + 1}": other for i, other in enumerate(control_seeds)}
-    others |= {"decoys": decoys} if decoys is not None else {}
+    others = _name_stores(seeds, control, control_seeds, decoys)
     _require_fit(features, table, known, dataset, others)
-    settings: dict[str, Any] = {
-        "gates": asdict(gates),
-        "q_missing": q_missing,
-        "q_control": q_control,
-        "seed": seed,
-    }
+    settings = _settings(gates, q_missing=q_missing, q_control=q_control, seed=seed)
     claimed = [] if out is None else [Path(out)]
     for folder in claimed:
         inputs = _digests(features, table, known, dataset, others)
@@ -142,16 +134,16 @@ def surface(
         work["hidden"] = lambda: recover_hidden(
             features, known, labels, decoys=decoys, q=q_missing, seed=seed
         )
-    steps = track(work.items(), "surface", total=len(work), show=progress)
     with clear_on_mistake(*claimed):
+        steps = track(work.items(), "surface", total=len(work), show=progress)
         done = {name: step() for name, step in steps}
     measured, queue = done["gates"], done.get("missing")
     notes = _notes(len(seeds), control is not None, queue, len(detectors))
     compared = GATES_1_TO_3 if seeds and control_seeds else GATES_2_AND_3
-    if control is not None and compared == GATES_2_AND_3:
-        notes["gate 5"] = "gate 1 is outside the comparison: it was not tested on both sides"
     unexplained = rank_candidates(measured, KINDS[0])
     if control is not None:
+        if compared == GATES_2_AND_3:
+            notes["gate 5"] = "gate 1 is outside the comparison: it was not tested on both sides"
         unexplained = _controlled(
             unexplained, measured, done["control"], compared, q_control=q_control, notes=notes
         )
@@ -177,12 +169,29 @@ def surface(
     return candidates
 
 
+def _settings(gates: Gates, **numbers: float) -> dict[str, Any]:
+    return {"gates": asdict(gates), **numbers}
+
+
+def _name_stores(
+    seeds: Sequence[FeatureSource],
+    control: FeatureSource | None,
+    control_seeds: Sequence[FeatureSource],
+    decoys: FeatureSource | None,
+) -> dict[str, FeatureSource]:
+    """Return every other store by the name that messages and the manifest give it."""
+    others = {f"seed {index + 1}": other for index, other in enumerate(seeds)}
+    others |= {"control": control} if control is not None else {}
+    others |= {f"control seed {index + 1}": other for index, other in enumerate(control_seeds)}
+    return others | ({"decoys": decoys} if decoys is not None else {})
+
+
 def _require_fit(
-    features: CodeReader,
+    features: FeatureSource,
     table: EnrichmentResult,
     known: AnnotationStore,
     dataset: Dataset,
-    others: Mapping[str, CodeReader],
+    others: Mapping[str, FeatureSource],
 ) -> None:
     """Refuse stores of other records, and an enrichment or a dataset of other stores."""
     features.axis.require_same(known.axis, "the features", "the annotations")
@@ -326,11 +335,11 @@ def _coordinates(
 
 
 def _digests(
-    features: CodeReader,
+    features: FeatureSource,
     table: EnrichmentResult,
     known: AnnotationStore,
     dataset: Dataset,
-    others: Mapping[str, CodeReader],
+    others: Mapping[str, FeatureSource],
 ) -> dict[str, str]:
     found = {
         "features": features.digest,

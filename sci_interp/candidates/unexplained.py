@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationStore
+from sci_interp.source import FeatureSource
 
 from .coherence import measure_coherence
 from .explained import ExplainedShare, Firing, measure_explained_share, measure_lead_share
 from .explainers import Explainers
 from .multiplicity import adjust_p
 from .reproducibility import measure_reproducibility
-from .stretches import CodeReader
 from .windows import find_windows
 
 __all__ = ["GATE_COLUMNS", "KINDS", "Gates", "basic_score", "rank_candidates", "run_gates"]
@@ -81,13 +81,13 @@ class Gates:
 
 
 def run_gates(
-    features: CodeReader,
+    features: FeatureSource,
     known: AnnotationStore,
     *,
     adapter: Adapter,
     dataset: Dataset,
-    seeds: Sequence[CodeReader] = (),
-    null: CodeReader | None = None,
+    seeds: Sequence[FeatureSource] = (),
+    null: FeatureSource | None = None,
     gates: Gates | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.schema import MAX_LEVEL, Split
+from sci_interp.source import FeatureSource
 
-from .stretches import CodeReader, Stretch, entries, split_stretches
+from .stretches import Stretch, entries, split_stretches
 
 __all__ = ["FIRING_FLOORS", "HALVES", "TopWindows", "find_windows"]
 
@@ -64,7 +65,7 @@ class TopWindows:
         return slice(int(first), int(last))
 
 
-def find_windows(features: CodeReader, *, n_top: int = 16) -> TopWindows:
+def find_windows(features: FeatureSource, *, n_top: int = 16) -> TopWindows:
     """Find the strongest token of the ``n_top`` families in which each feature is strongest.
 
     One pass over discovery and test tokens; ties go to the earlier token, whose order is a hash.
@@ -120,7 +121,7 @@ class _FamilyCounts:
             np.add.at(self.counts[row], feature[level >= floor], 1)
 
 
-def _strongest(features: CodeReader, stretch: Stretch) -> NDArray[np.int64]:
+def _strongest(features: FeatureSource, stretch: Stretch) -> NDArray[np.int64]:
     """Return (feature, token, level, block) of the strongest token of each feature and block."""
     token, feature, level = entries(features.read(stretch.start, stretch.stop))
     block = stretch.block[token] - stretch.block[0]

@@ -20,8 +20,9 @@ from sci_interp.annotations import AnnotationSlice
 from sci_interp.errors import InputError
 from sci_interp.progress import track
 from sci_interp.schema import LinkClass
+from sci_interp.source import FeatureSource
 
-from .inputs import FeatureSource, KnownSource
+from .inputs import KnownSource
 from .kernel import default_threads
 from .linking import LinkSettings, Study, link_pairs
 from .memory import MemoryAnnotations, load_annotations, load_features

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.schema import BIN_FLOORS, Split
+from sci_interp.source import FeatureSource
 
-from .inputs import FeatureSource, KnownSource, RunSlice, bin_of_level, iterate_slices
+from .inputs import KnownSource, RunSlice, bin_of_level, iterate_slices
 from .kernel import compiled, default_threads, run_ranges
 
 __all__ = ["Counts", "at_or_above", "count_split"]

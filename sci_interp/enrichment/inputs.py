@@ -10,36 +10,12 @@ from numpy.typing import NDArray
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
-from sci_interp.codes import Codes
 from sci_interp.schema import MAX_LEVEL, Split
 
-__all__ = ["FeatureSource", "KnownSource", "RunSlice", "bin_of_level", "iterate_slices"]
+__all__ = ["KnownSource", "RunSlice", "bin_of_level", "iterate_slices"]
 
 #: Tokens that are held at once.
 SLICE_TOKENS = 250_000
-
-
-class FeatureSource(Protocol):
-    """Quantised codes along a token axis: a feature store, or codes in memory."""
-
-    @property
-    def axis(self) -> TokenAxis:
-        """The records."""
-
-    @property
-    def n_features(self) -> int:
-        """Number of features."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the features, or nothing where they have none."""
-
-    @property
-    def digest(self) -> str:
-        """Identity of the codes."""
-
-    def read(self, start: int, stop: int) -> Codes:
-        """Return the codes of a token range; values are uint8 levels."""
 
 
 class RunSlice(Protocol):

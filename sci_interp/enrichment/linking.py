@@ -15,8 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sci_interp.schema import LINK_CLASSES
+from sci_interp.source import FeatureSource
 
-from .inputs import FeatureSource, KnownSource
+from .inputs import KnownSource
 from .kernel import default_threads
 from .scores import PairList, Robust, score_pairs
 from .selection import DIRECTIONS, Direction, Selection

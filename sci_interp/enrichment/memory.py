@@ -14,8 +14,9 @@ from sci_interp.adapter import Label
 from sci_interp.annotations import AnnotationSlice
 from sci_interp.axis import TokenAxis
 from sci_interp.codes import Codes
+from sci_interp.source import FeatureSource
 
-from .inputs import FeatureSource, KnownSource, iterate_slices
+from .inputs import KnownSource, iterate_slices
 
 __all__ = ["MemoryAnnotations", "MemoryFeatures", "load_annotations", "load_features"]
 

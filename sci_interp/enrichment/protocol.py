@@ -15,9 +15,10 @@ from sci_interp.errors import InputError, StoreError
 from sci_interp.manifest import begin_artefact, clear_on_mistake
 from sci_interp.progress import track
 from sci_interp.schema import BIN_FLOORS, RECORD, SPLIT
+from sci_interp.source import FeatureSource
 
 from .design import SplitSize, measure_splits
-from .inputs import FeatureSource, KnownSource
+from .inputs import KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
 from .kernel import default_threads
 from .linking import Links, LinkSettings, Study, link_pairs

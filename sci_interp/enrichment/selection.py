@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.schema import BIN_FLOORS, LEVELS_PER_OCTAVE, MAX_LEVEL, Split
+from sci_interp.source import FeatureSource
 
 from .counts import Counts, at_or_above, count_split
-from .inputs import FeatureSource, KnownSource
+from .inputs import KnownSource
 from .measures import Confusion
 
 __all__ = ["DIRECTIONS", "Direction", "Selection", "select_thresholds", "share_of_scale"]

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sci_interp.axis import TokenAxis
 from sci_interp.ranges import merge_ranges
 from sci_interp.schema import STRATUM, WEIGHT, Split
+from sci_interp.source import FeatureSource
 
-from .inputs import FeatureSource, KnownSource, bin_of_level, iterate_slices
+from .inputs import KnownSource, bin_of_level, iterate_slices
 from .kernel import compiled
 
 __all__ = ["Entries", "LabelTracks", "Runs", "Units", "read_entries", "read_labels"]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationStore
-from sci_interp.candidates.stretches import CodeReader, entries
+from sci_interp.candidates.stretches import entries
 from sci_interp.schema import RECORD
+from sci_interp.source import FeatureSource
 
 from .text import DASH, clean, safe_link
 
@@ -109,7 +110,7 @@ class Artist:
         Labels, symbols and coordinates of the records.
     """
 
-    features: CodeReader
+    features: FeatureSource
     known: AnnotationStore
     adapter: Adapter
     dataset: Dataset
@@ -179,7 +180,7 @@ class Artist:
         return base64.b64encode(svg.encode()).decode("ascii")
 
 
-def _levels(features: CodeReader, feature: int, first: int, last: int) -> NDArray[np.uint8]:
+def _levels(features: FeatureSource, feature: int, first: int, last: int) -> NDArray[np.uint8]:
     """Return the levels of one feature on the tokens of a record."""
     levels = np.zeros(last - first, np.uint8)
     token, found, level = entries(features.read(first, last))
