@@ -44,7 +44,7 @@ SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5
 #: Activity entries that are held at once.
-MAX_ENTRIES = 2**25
+MAX_ENTRIES = 2**24
 
 NULLS = ("local", "swap")
 #: Columns of q: of both nulls together, and of each alone.

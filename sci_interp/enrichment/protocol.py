@@ -21,13 +21,14 @@ from .design import SplitSize, measure_splits
 from .inputs import KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
 from .kernel import default_threads
-from .linking import Links, LinkSettings, Study, link_pairs
+from .linking import MAX_ENTRIES, Links, LinkSettings, Study, link_pairs
 from .references import CEILING, add_references
 from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
 from .selection import Selection, select_thresholds
 from .significance import Dependence
 from .summary import ALWAYS_ON, build_summary, summarise, summarise_always_on
 from .table import build_table
+from .universes import SharedUniverses
 
 __all__ = ["enrich", "require_inputs"]
 
@@ -61,6 +62,7 @@ def enrich(
     dependence: Dependence = "bh",
     protocol: Protocol = "two-stage",
     n_threads: int | None = None,
+    max_entries: int = MAX_ENTRIES,
     progress: bool = True,
 ) -> EnrichmentResult:
     """Link features to labels, with error rates, intervals and baselines.
@@ -101,6 +103,8 @@ def enrich(
         ``"two-stage"``, or ``"interplm"``: the published variant, which tests nothing.
     n_threads
         Threads; all processors where omitted. The result does not depend on it.
+    max_entries
+        Activity entries held at once, five bytes each. More are faster where features are dense.
     progress
         Whether to tell which source is worked on.
 
@@ -141,9 +145,11 @@ def enrich(
         max_permutations=max_permutations,
         dependence=dependence,
         n_threads=n_threads or default_threads(),
+        max_entries=max_entries,
         n_per_label=n_per_label,
     )
     sources = {MAIN: features, **references}
+    known = SharedUniverses(known)
     outcomes: dict[str, _Outcome] = {}
     steps = _link_sources(sources, known, test, settings, outcomes)
     with clear_on_mistake(*([folder] if folder is not None else [])):

@@ -22,6 +22,7 @@ from sci_interp.enrichment.memory import MemoryAnnotations
 from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds, share_of_scale
 from sci_interp.enrichment.summary import always_on_f1
 from sci_interp.enrichment.table import COLUMNS, build_table, sort_rows
+from sci_interp.enrichment.universes import SharedUniverses
 from sci_interp.errors import InputError, StoreError
 from sci_interp.schema import BIN_FLOORS
 
@@ -492,3 +493,32 @@ def test_a_store_that_turns_out_damaged_leaves_no_folder(tmp_path, world):
     with pytest.raises(StoreError, match="shard 3"):
         enrich(Damaged(), world.known, out=tmp_path / "a", **FAST)
     assert not (tmp_path / "a").exists()
+
+
+def test_groups_with_the_same_universe_are_one_and_no_number_depends_on_it(world):
+    known = world.known
+    labels = [replace(label, group=f"g{index}") for index, label in enumerate(known.labels)]
+    everything = known.everything
+    n_labels, n_ranges = len(labels), len(everything.known_start)
+    apart = MemoryAnnotations(
+        known.axis,
+        tuple(labels),
+        replace(
+            everything,
+            known_group=np.repeat(np.arange(n_labels), n_ranges),
+            known_start=np.tile(everything.known_start, n_labels),
+            known_stop=np.tile(everything.known_stop, n_labels),
+        ),
+    )
+    shared = SharedUniverses(apart)
+    assert shared.groups == ("g0",)
+    assert not shared.group_of_label.any()
+    settings = LinkSettings(n_permutations=200, max_permutations=200)
+    tables = [
+        link_pairs(
+            Study(world.features, source, select_thresholds(world.features, source), settings)
+        ).table
+        for source in (apart, shared)
+    ]
+    columns = ["feature", "label", "direction", "p_local", "p_swap", "p", "q", "class"]
+    pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])

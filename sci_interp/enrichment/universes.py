@@ -1,0 +1,97 @@
+"""Label groups that were assessed at the same tokens, worked on as one.
+
+A pass over the codes serves one universe. Groups that share theirs share the passes; no number
+depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sci_interp.adapter import Label
+from sci_interp.axis import TokenAxis
+from sci_interp.schema import SPLITS
+
+from .inputs import KnownSource, RunSlice, iterate_slices
+
+__all__ = ["SharedUniverses"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Slice:
+    """A slice of annotations whose known ranges belong to universes."""
+
+    label: NDArray[np.integer]
+    instance: NDArray[np.integer]
+    start: NDArray[np.integer]
+    stop: NDArray[np.integer]
+    known_group: NDArray[np.integer]
+    known_start: NDArray[np.integer]
+    known_stop: NDArray[np.integer]
+
+
+class SharedUniverses:
+    """Annotations in which groups with the same known tokens are one group.
+
+    Parameters
+    ----------
+    known
+        The annotations; every slice is read once to compare the groups.
+    """
+
+    def __init__(self, known: KnownSource) -> None:
+        self._known = known
+        states = [hashlib.sha256() for _ in known.groups]
+        for split in SPLITS:
+            for start, stop in iterate_slices(known.axis, split):
+                piece = known.read(start, stop)
+                for group, state in enumerate(states):
+                    mine = np.asarray(piece.known_group) == group
+                    for column in (piece.known_start, piece.known_stop):
+                        state.update(np.asarray(column, np.int64)[mine].tobytes())
+        first: dict[bytes, int] = {}
+        self._first = np.array(
+            [first.setdefault(state.digest(), group) for group, state in enumerate(states)],
+            np.int64,
+        )
+        kept = np.unique(self._first)
+        self._number = np.searchsorted(kept, self._first)
+        self.groups: tuple[str, ...] = tuple(known.groups[group] for group in kept)
+        self.group_of_label: NDArray[np.integer] = self._number[
+            np.asarray(known.group_of_label, np.int64)
+        ]
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+        return self._known.axis
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """The labels, each with the group it was annotated in."""
+        return self._known.labels
+
+    @property
+    def digest(self) -> str:
+        """Identity of the annotations."""
+        return self._known.digest
+
+    def read(self, start: int, stop: int) -> RunSlice:
+        """Return the annotations of a token range that begins and ends with records."""
+        piece = self._known.read(start, stop)
+        group = np.asarray(piece.known_group, np.int64)
+        chosen = self._first[group] == group
+        return _Slice(
+            piece.label,
+            piece.instance,
+            piece.start,
+            piece.stop,
+            self._number[group[chosen]],
+            np.asarray(piece.known_start)[chosen],
+            np.asarray(piece.known_stop)[chosen],
+        )
