@@ -25,7 +25,7 @@ from sci_interp.source import FeatureSource
 from .inputs import KnownSource
 from .kernel import default_threads
 from .linking import LinkSettings, Study, link_pairs
-from .memory import MemoryAnnotations, load_annotations, load_features
+from .memory import MemoryAnnotations, load_annotations, load_features, without_nuisances
 from .protocol import require_inputs
 from .selection import select_thresholds
 from .significance import Dependence
@@ -118,7 +118,7 @@ def calibrate(
     n_threads: int | None = None,
     progress: bool = True,
 ) -> Calibration:
-    """Run the whole test on shifted labels and count how often it links.
+    """Run the whole test on shifted labels and count how often it links; nuisances take no part.
 
     Parameters
     ----------
@@ -155,7 +155,9 @@ def calibrate(
     size = min(n_features, features.n_features)
     chosen = np.sort(random.choice(features.n_features, size, replace=False))
     held = load_features(features, chosen.astype(np.int64))
-    labels = load_annotations(known)
+    labels = without_nuisances(load_annotations(known))
+    if not labels.labels:
+        raise InputError("every label is a nuisance", todo="Annotate with labels to be found")
     settings = LinkSettings(
         q=q, n_permutations=n_permutations, dependence=dependence,
         n_threads=n_threads or default_threads(),
@@ -166,8 +168,7 @@ def calibrate(
         drawn = int(np.random.SeedSequence([seed, 2, run]).generate_state(1)[0])
         selection = select_thresholds(held, shifted, n_threads=settings.n_threads)
         links = link_pairs(Study(held, shifted, selection, replace(settings, seed=drawn)))
-        nuisance = np.array([label.nuisance for label in labels.labels], bool)
-        found = links.table["class"][~nuisance[links.table["label"].to_numpy(np.int64)]]
+        found = links.table["class"]
         counts = {f"n_{name}": int((found == name).sum()) for name in ("site", "record")}
         counts["n_positional"] = int((found == "positional").sum())
         rows.append({"run": run, "n_tested": links.n_tested, **counts})

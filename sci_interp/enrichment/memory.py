@@ -18,7 +18,13 @@ from sci_interp.source import FeatureSource
 
 from .inputs import KnownSource, iterate_slices
 
-__all__ = ["MemoryAnnotations", "MemoryFeatures", "load_annotations", "load_features"]
+__all__ = [
+    "MemoryAnnotations",
+    "MemoryFeatures",
+    "load_annotations",
+    "load_features",
+    "without_nuisances",
+]
 
 Ints = NDArray[np.int64]
 
@@ -154,3 +160,27 @@ def load_annotations(known: KnownSource) -> MemoryAnnotations:
         for name in names
     )
     return MemoryAnnotations(known.axis, known.labels, AnnotationSlice(*columns))
+
+
+def without_nuisances(known: MemoryAnnotations) -> MemoryAnnotations:
+    """Return the labels that can be findings, and the groups they belong to."""
+    labels = [label for label in known.labels if not label.nuisance]
+    kept = np.array([not label.nuisance for label in known.labels], bool)
+    groups = list(dict.fromkeys(label.group for label in labels))
+    of_label = np.cumsum(kept) - 1
+    of_group = np.array(
+        [groups.index(name) if name in groups else -1 for name in known.groups], np.int64
+    )
+    all_ = known.everything
+    runs = kept[all_.label]
+    ranges = of_group[all_.known_group] >= 0
+    columns = AnnotationSlice(
+        of_label[all_.label[runs]],
+        all_.instance[runs],
+        all_.start[runs],
+        all_.stop[runs],
+        of_group[all_.known_group[ranges]].astype(np.int32),
+        all_.known_start[ranges],
+        all_.known_stop[ranges],
+    )
+    return MemoryAnnotations(known.axis, tuple(labels), columns)

@@ -14,11 +14,11 @@ import pytest
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
-from sci_interp.enrichment import enrich, format_table, load_enrichment
+from sci_interp.enrichment import calibrate, enrich, format_table, load_enrichment
 from sci_interp.enrichment.intervals import bootstrap_pairs
 from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
 from sci_interp.enrichment.measures import Confusion
-from sci_interp.enrichment.memory import MemoryAnnotations
+from sci_interp.enrichment.memory import MemoryAnnotations, load_annotations, without_nuisances
 from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds, share_of_scale
 from sci_interp.enrichment.summary import always_on_f1
 from sci_interp.enrichment.table import COLUMNS, build_table, sort_rows
@@ -522,3 +522,19 @@ def test_groups_with_the_same_universe_are_one_and_no_number_depends_on_it(world
     ]
     columns = ["feature", "label", "direction", "p_local", "p_swap", "p", "q", "class"]
     pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])
+
+
+def test_calibration_leaves_nuisances_out():
+    world = small_world(4, nuisance=(0,))
+    rest = without_nuisances(load_annotations(world.known))
+    assert [label.name for label in rest.labels] == [
+        label.name for label in world.known.labels if not label.nuisance
+    ]
+    first, last = world.axis.token_range(["discovery"])
+    whole, part = world.known.read(first, last), rest.read(first, last)
+    mine = whole.label > 0
+    np.testing.assert_array_equal(part.start, whole.start[mine])
+    np.testing.assert_array_equal(part.label, whole.label[mine] - 1)
+    world = small_world(4, nuisance=(0, 1, 2))
+    with pytest.raises(InputError, match="every label is a nuisance"):
+        calibrate(world.features, world.known, n_runs=1, progress=False)
