@@ -38,7 +38,7 @@ def signature(seconds: float) -> list[str]:
         f"- date: {today}",
         f"- hardware: {processor()}, {os.cpu_count()} cores, no accelerator used",
         f"- versions: Python {platform.python_version()}, {versions}",
-        f"- whole run: {seconds:.0f} s (0 s per step where finished artefacts were reused)",
+        f"- this call: {seconds:.0f} s; artefacts that earlier calls had finished were reused",
     ]
 
 
