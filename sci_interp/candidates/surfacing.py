@@ -81,7 +81,7 @@ def surface(
     seeds
         Codes by dictionaries trained from other seeds, for gate 1.
     control
-        Codes of the weight-shuffled network, for gate 5, and for the null of gate 1. Its gates are
+        Codes of the weight-shuffled network, for gate 5. Its gates are
         run as here. Where control / here exceeds ``q_control``, the list is withheld, but for the
         part whose scores the control rarely reaches.
     control_seeds
@@ -120,12 +120,10 @@ def surface(
     where: dict[str, Any] = {"adapter": adapter, "dataset": dataset, "gates": gates, "seed": seed}
     detectors = choose_detectors(table, features, known)
     work: dict[str, Callable[[], Any]] = {
-        "gates": lambda: run_gates(features, known, seeds=seeds, null=control, **where)
+        "gates": lambda: run_gates(features, known, seeds=seeds, **where)
     }
     if control is not None:
-        work["control"] = lambda: run_gates(
-            control, known, seeds=control_seeds, null=features, **where
-        )
+        work["control"] = lambda: run_gates(control, known, seeds=control_seeds, **where)
     if decoys is not None:
         work["missing"] = lambda: queue_missing(
             features, known, detectors, decoys=decoys, q=q_missing

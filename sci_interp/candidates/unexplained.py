@@ -87,7 +87,6 @@ def run_gates(
     adapter: Adapter,
     dataset: Dataset,
     seeds: Sequence[FeatureSource] = (),
-    null: FeatureSource | None = None,
     gates: Gates | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -101,8 +100,6 @@ def run_gates(
         Who describes windows and knows the nuisances.
     seeds
         Codes by dictionaries trained from other seeds; without, gate 1 is not tested.
-    null
-        Codes of another network that shares nothing learnt, the second null of gate 1.
     gates
         Levels of the gates.
     seed
@@ -123,7 +120,7 @@ def run_gates(
     chosen = np.flatnonzero(level)
     table = pd.DataFrame({"feature": chosen, "firing_level": level[chosen]})
     table["n_families"] = windows.reached(level)[chosen]
-    match = measure_reproducibility(features, seeds, chosen=chosen, control=null) if seeds else None
+    match = measure_reproducibility(features, seeds, chosen=chosen) if seeds else None
     table["reproducibility"] = match.mean if match else np.nan
     table["reproducible"] = [_word(bool(ok)) for ok in match.passed] if match else "not tested"
     coherence = measure_coherence(

@@ -244,17 +244,6 @@ def test_another_axis_is_refused(codes, known) -> None:
         run_gates(codes, known, seeds=[stranger], **where)
 
 
-def test_the_null_level_is_the_larger_of_both(codes) -> None:
-    chosen = np.arange(codes.n_features)
-    alone = measure_reproducibility(codes, [codes], chosen=chosen)
-    own = measure_reproducibility(codes, [codes], chosen=chosen, control=codes)
-    assert alone.passed.any() and not own.passed.any()
-    assert own.null_level[0] > 0.999 > alone.null_level[0]
-    silent = ArrayCodes.of(codes.axis, np.zeros((codes.axis.n_tokens, 2), int))
-    with_silent = measure_reproducibility(codes, [codes], chosen=chosen, control=silent)
-    assert np.array_equal(with_silent.null_level, alone.null_level)
-
-
 def test_one_label_alone_is_not_the_union(codes, explainers) -> None:
     parts = [WORLD.sequences[record] for record in WORLD.axis.records["record"]]
     three = np.isin(np.concatenate(parts), (1, 2, 3))
