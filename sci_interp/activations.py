@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .adapter import Adapter, Dataset
+from .allocator import release_free_memory
 from .axis import DEFAULT_FRACTIONS, TokenAxis
 from .errors import InputError, NotFiniteError, SciInterpError, StoreError
 from .manifest import begin_artefact, clear_on_mistake
@@ -29,6 +30,9 @@ from .token_writer import ActivationWriter
 from .tokens import ActivationStore
 
 __all__ = ["ActivationStream", "extract", "stream"]
+
+#: Records after which free memory is given back to the system.
+RELEASE_EVERY = 32
 
 
 def stream(
@@ -280,7 +284,10 @@ def _run_network(
     """Put a unit's activations in their stored form into ``rows``; yield each record when done."""
     begin = int(run.axis.record_starts[unit[0]])
     widths = {layer: layout.width for layer, layout in layouts.items()}
-    for record, at, found in run_unit(run.adapter, run.dataset, run.axis, unit=unit, widths=widths):
+    found_records = run_unit(run.adapter, run.dataset, run.axis, unit=unit, widths=widths)
+    for index, (record, at, found) in enumerate(found_records):
+        if index % RELEASE_EVERY == 0:
+            release_free_memory()
         for layer, layout in layouts.items():
             values = np.ascontiguousarray(found.values[layer])
             place = slice(at - begin, at - begin + len(values))

@@ -15,7 +15,7 @@ from sci_interp.schema import MAX_LEVEL, Split
 __all__ = ["KnownSource", "RunSlice", "bin_of_level", "iterate_slices"]
 
 #: Tokens that are held at once.
-SLICE_TOKENS = 250_000
+SLICE_TOKENS = 65_536
 
 
 class RunSlice(Protocol):

@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 #: Splits that are counted.
 COUNTED: tuple[Split, ...] = ("discovery", "test", "vault")
 #: Bytes that the counts of one block of labels may take.
-COUNT_BYTES = 256 * 2**20
+COUNT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
