@@ -93,7 +93,6 @@ class ShuffledBatches:
             )
         self._epoch = self._draw_epoch(0)
         self._loaded: tuple[int, int] | None = None
-        self._tokens = np.zeros(0, np.int64)
         self._rows = np.zeros(0, np.int64)
         self._values = np.zeros((0, source.width), np.float32)
 

@@ -6,7 +6,6 @@ from typing import Final, Literal, TypeAlias
 
 TOKEN: Final = "token"
 CHANNEL: Final = "channel"
-FEATURE: Final = "feature"
 LABEL: Final = "label"
 RECORD: Final = "record"
 BLOCK: Final = "block"

@@ -24,6 +24,7 @@ from sci_interp.adapter import (
 )
 from sci_interp.errors import InputError, UnknownNameError
 
+from .bundled import find_bundled
 from .datasets import open_dataset
 from .decoys import shuffle_dataset
 from .losses import hidden_positions, masked_loss
@@ -89,7 +90,7 @@ class ProteinAdapter:
     @staticmethod
     def autoencoder_folder() -> Path:
         """Return the autoencoder of the bundled network, ``load_sae("bundled:protein")``."""
-        return Path(__file__).parent / "data" / "autoencoder"
+        return find_bundled("bytenet") / "autoencoder"
 
     @property
     def model(self) -> ModelIdentity:
