@@ -16,7 +16,11 @@ from sci_interp.errors import InputError
 
 from .alphabet import Vocabulary
 
-__all__ = ["Batch", "Window", "build_batch", "plan_batches", "plan_windows"]
+__all__ = ["LENGTH_STEP", "Batch", "Window", "build_batch", "padded_length", "plan_batches", "plan_windows"]
+
+#: Batches are padded to multiples of this many tokens. Matrix libraries keep kernels and buffers
+#: for every shape they meet, so that memory grows with the number of shapes.
+LENGTH_STEP = 64
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,12 @@ def plan_windows(record: str, n_residues: int, *, window: int, overlap: int) -> 
     ]
 
 
+def padded_length(windows: Sequence[Window]) -> int:
+    """Return the tokens of every row of a batch: the longest window's, rounded up."""
+    longest = max(window.n_tokens for window in windows)
+    return -(-longest // LENGTH_STEP) * LENGTH_STEP
+
+
 def plan_batches(windows: Sequence[Window], tokens_per_batch: int) -> Iterator[list[Window]]:
     """Group windows, longest first, so that no padded batch exceeds the token budget.
 
@@ -123,7 +133,7 @@ def plan_batches(windows: Sequence[Window], tokens_per_batch: int) -> Iterator[l
     ordered = sorted(windows, key=lambda window: -window.n_tokens)
     at = 0
     while at < len(ordered):
-        n_rows = max(1, tokens_per_batch // ordered[at].n_tokens)
+        n_rows = max(1, tokens_per_batch // padded_length(ordered[at : at + 1]))
         yield ordered[at : at + n_rows]
         at += n_rows
 
@@ -131,12 +141,12 @@ def plan_batches(windows: Sequence[Window], tokens_per_batch: int) -> Iterator[l
 def build_batch(
     windows: Sequence[Window], sequences: Mapping[str, str], vocabulary: Vocabulary
 ) -> Batch:
-    """Lay windows out as tokens, padded to the longest.
+    """Lay windows out as tokens, padded to the longest and on to a multiple of ``LENGTH_STEP``.
 
     Start and end tokens stand at the true ends of a protein only, as in the training of ESM-2,
     which tells a protein from a crop by them.
     """
-    length = max(window.n_tokens for window in windows)
+    length = padded_length(windows)
     tokens = torch.full((len(windows), length), vocabulary.pad, dtype=torch.int64)
     residues = torch.zeros((len(windows), length), dtype=torch.bool)
     for row, window in enumerate(windows):

@@ -6,40 +6,14 @@ python benchmarks/enrichment/run_suite.py benchmarks/enrichment/suites/swissprot
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import shutil
 import time
-from importlib import metadata
 from pathlib import Path
 
+from signature import sign
+
 import sci_interp as si
-
-PACKAGES = ("sci-interp", "torch", "transformers", "numpy", "zarr", "numba", "scikit-learn")
-
-
-def processor() -> str:
-    """Return the processor's name, or what the platform says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def signature(seconds: float) -> list[str]:
-    """Return date, hardware and versions as lines of a list."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-    today = datetime.datetime.now(datetime.UTC).date()
-    return [
-        f"- date: {today}",
-        f"- hardware: {processor()}, {os.cpu_count()} cores, no accelerator used",
-        f"- versions: Python {platform.python_version()}, {versions}",
-        f"- this call: {seconds:.0f} s; artefacts that earlier calls had finished were reused",
-    ]
 
 
 def write_result(folder: Path, suite: Path, result: si.StudyResult, seconds: float) -> None:
@@ -53,7 +27,7 @@ def write_result(folder: Path, suite: Path, result: si.StudyResult, seconds: flo
         "",
         f"Made by `python benchmarks/enrichment/run_suite.py {suite.as_posix()}`.",
         "",
-        *signature(seconds),
+        *sign(seconds),
         f"- digest of the enrichment: `{manifest['digest']}`",
         "",
         "```text",
