@@ -39,6 +39,9 @@ SHARD_TOKENS: Final = 65_536
 CHUNK_TOKENS: Final = 1_024
 MAX_SHARD_BYTES: Final = 128 * 2**20
 
+#: Activity entries that enrichment holds at once, five bytes each.
+MAX_ENTRIES: Final = 2**22
+
 #: Quantised codes: level q in 1..255 stands for ``scale * 2 ** ((q - 255) / LEVELS_PER_OCTAVE)``.
 MAX_LEVEL: Final = 255
 LEVELS_PER_OCTAVE: Final = 32

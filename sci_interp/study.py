@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from .errors import InputError, UnknownNameError
-from .schema import SPLITS, Split
+from .schema import MAX_ENTRIES, SPLITS, Split
 
 __all__ = [
     "ARCHITECTURES",
@@ -86,7 +86,7 @@ class EnrichSettings:
     n_permutations: int = _setting(4_000, least=1)
     max_permutations: int = _setting(100_000, least=1)
     n_per_label: int = _setting(0, least=0)
-    max_entries: int = _setting(2**24, least=1)
+    max_entries: int = _setting(MAX_ENTRIES, least=1)
     n_bootstrap: int = _setting(2_000, least=0)
     dependence: Literal["bh", "by"] = _setting("bh", choices=("bh", "by"))
 

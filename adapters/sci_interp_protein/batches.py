@@ -16,7 +16,15 @@ from sci_interp.errors import InputError
 
 from .alphabet import Vocabulary
 
-__all__ = ["LENGTH_STEP", "Batch", "Window", "build_batch", "padded_length", "plan_batches", "plan_windows"]
+__all__ = [
+    "LENGTH_STEP",
+    "Batch",
+    "Window",
+    "build_batch",
+    "padded_length",
+    "plan_batches",
+    "plan_windows",
+]
 
 #: Batches are padded to multiples of this many tokens. Matrix libraries keep kernels and buffers
 #: for every shape they meet, so that memory grows with the number of shapes.
@@ -119,7 +127,7 @@ def plan_windows(record: str, n_residues: int, *, window: int, overlap: int) -> 
 
 
 def padded_length(windows: Sequence[Window]) -> int:
-    """Return the tokens of every row of a batch: the longest window's, rounded up."""
+    """Return the length L of a batch: its longest window, rounded up to ``LENGTH_STEP``."""
     longest = max(window.n_tokens for window in windows)
     return -(-longest // LENGTH_STEP) * LENGTH_STEP
 

@@ -20,7 +20,7 @@ from signature import sign
 
 import sci_interp as si
 from sci_interp.adapter import Adapter, Dataset
-from sci_interp.axis import DEFAULT_FRACTIONS, TokenAxis
+from sci_interp.axis import TokenAxis
 from sci_interp.projections import ChannelProjection
 from sci_interp.study import read_study
 

@@ -22,9 +22,10 @@ from sci_interp.progress import track
 from sci_interp.schema import LinkClass
 from sci_interp.source import FeatureSource
 
+from .chunks import LinkSettings, Study
 from .inputs import KnownSource
 from .kernel import default_threads
-from .linking import LinkSettings, Study, link_pairs
+from .linking import link_pairs
 from .memory import MemoryAnnotations, load_annotations, load_features, without_nuisances
 from .protocol import require_inputs
 from .selection import select_thresholds

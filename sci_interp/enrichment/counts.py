@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sci_interp.schema import BIN_FLOORS, Split
 from sci_interp.source import FeatureSource
 
-from .inputs import KnownSource, RunSlice, bin_of_level, iterate_slices
+from .inputs import KnownSource, RunSlice, bin_of_level, iterate_slices, known_mask
 from .kernel import compiled, default_threads, run_ranges
 
 __all__ = ["Counts", "at_or_above", "count_split"]
@@ -144,15 +144,6 @@ class Counts:
 def at_or_above(histogram: Ints) -> Ints:
     """Return counts at or above every bin from a histogram whose last axis is the bin."""
     return np.flip(np.flip(histogram, -1).cumsum(-1), -1)
-
-
-def known_mask(runs: RunSlice, start: int, n_tokens: int, n_groups: int) -> NDArray[np.bool_]:
-    """Return which tokens of a slice are known, per group ``(n_groups, n_tokens)``."""
-    known = np.zeros((n_groups, n_tokens), np.bool_)
-    ranges = zip(runs.known_group, runs.known_start, runs.known_stop, strict=True)
-    for group, first, last in ranges:
-        known[group, first - start : last - start] = True
-    return known
 
 
 def order_runs(runs: RunSlice, labels: Ints) -> tuple[Ints, Ints]:

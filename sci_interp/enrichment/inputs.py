@@ -12,7 +12,7 @@ from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import MAX_LEVEL, Split
 
-__all__ = ["KnownSource", "RunSlice", "bin_of_level", "iterate_slices"]
+__all__ = ["KnownSource", "RunSlice", "bin_of_level", "iterate_slices", "known_mask"]
 
 #: Tokens that are held at once.
 SLICE_TOKENS = 65_536
@@ -81,9 +81,10 @@ class KnownSource(Protocol):
 
 
 def iterate_slices(
-    axis: TokenAxis, split: Split, *, n_tokens: int = SLICE_TOKENS
+    axis: TokenAxis, split: Split, *, n_tokens: int | None = None
 ) -> Iterator[tuple[int, int]]:
     """Yield token ranges of whole records that cover a split, of about ``n_tokens`` each."""
+    n_tokens = n_tokens or SLICE_TOKENS
     first, last = axis.record_range([split])
     starts = axis.record_starts
     while first < last:
@@ -98,3 +99,12 @@ def bin_of_level(floors: Sequence[int]) -> NDArray[np.uint8]:
     assert floors[0] == 1, "the lowest bin takes any activity"
     levels = np.arange(MAX_LEVEL + 1)
     return np.maximum(np.searchsorted(floors, levels, side="right") - 1, 0).astype(np.uint8)
+
+
+def known_mask(runs: RunSlice, start: int, n_tokens: int, n_groups: int) -> NDArray[np.bool_]:
+    """Return which tokens of a slice are known, per group ``(n_groups, n_tokens)``."""
+    known = np.zeros((n_groups, n_tokens), np.bool_)
+    ranges = zip(runs.known_group, runs.known_start, runs.known_stop, strict=True)
+    for group, first, last in ranges:
+        known[group, first - start : last - start] = True
+    return known

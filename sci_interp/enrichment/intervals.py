@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from sci_interp.schema import SPLITS, Split
 
-from .linking import Study, each_chunk
+from .chunks import Study, each_chunk
 from .measures import Confusion
 from .scores import PairList, count_families, count_label_families
-from .tracks import Entries, LabelTracks, read_labels
+from .tracks import Entries, LabelTracks
 
 __all__ = ["MEASURES", "bootstrap_pairs"]
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 #: Measures that get an interval.
 MEASURES = ("log_odds", "f1", "hybrid_f1")
 #: Numbers of one temporary array.
-MAX_NUMBERS = 2**22
+MAX_NUMBERS = 2**18
 
 
 def bootstrap_pairs(
@@ -57,30 +57,30 @@ def bootstrap_pairs(
     result = pd.DataFrame(np.nan, index=pairs.index, columns=columns)
     if n_bootstrap == 0:
         return result
-    group = study.selection.group[pairs["label"].to_numpy(np.int64)]
-    for of_group in np.unique(group):
-        tracks = read_labels(study.features.axis, study.known, split, int(of_group))
+    current: LabelTracks | None = None
+    for tracks, entries, listed, piece in each_chunk(study, split, pairs):
         n_families = len(tracks.units.first) - 1
         if n_families == 0:
             continue
-        weights = _resample(study, split, int(of_group), n_families, n_bootstrap)
-        totals = _label_totals(tracks, weights)
-        chosen = pairs[group == of_group].sort_values(["feature", "bin", "label"])
-        for entries, listed, piece in each_chunk(study, tracks, chosen):
-            size = max(1, MAX_NUMBERS // max(3 * n_families, n_bootstrap))
-            for first in range(0, len(piece), size):
-                part = listed.part(first, first + size)
-                counts = _resampled_counts(study, entries, tracks, part, weights)
-                ends = _quantiles(counts, totals, part.label, level)
-                result.loc[piece.index[first : first + size]] = ends
+        if tracks is not current:
+            current = tracks
+            weights = _resample(study, tracks, n_families, n_bootstrap)
+            totals = _label_totals(tracks, weights)
+        size = max(1, MAX_NUMBERS // max(3 * n_families, n_bootstrap))
+        for first in range(0, len(piece), size):
+            part = listed.part(first, first + size)
+            counts = _resampled_counts(study, entries, tracks, part, weights)
+            ends = _quantiles(counts, totals, part.label, level)
+            result.loc[piece.index[first : first + size]] = ends
     return result
 
 
 def _resample(
-    study: Study, split: Split, group: int, n_families: int, n_bootstrap: int
+    study: Study, tracks: LabelTracks, n_families: int, n_bootstrap: int
 ) -> NDArray[np.uint8]:
     """Return how often each family is drawn ``(n_bootstrap, n_families)``."""
-    random = np.random.default_rng([study.settings.seed, SPLITS.index(split), group])
+    group = int(study.selection.group[tracks.labels[0]])
+    random = np.random.default_rng([study.settings.seed, SPLITS.index(tracks.split), group])
     weights = np.empty((n_bootstrap, n_families), np.uint8)
     for row in range(n_bootstrap):
         drawn = np.bincount(random.integers(0, n_families, n_families), minlength=n_families)

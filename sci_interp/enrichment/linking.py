@@ -7,31 +7,27 @@ and the findings are united.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sci_interp.schema import LINK_CLASSES
-from sci_interp.source import FeatureSource
 
-from .inputs import KnownSource
-from .kernel import default_threads
+from .chunks import Study, each_chunk
 from .scores import PairList, Robust, score_pairs
-from .selection import DIRECTIONS, Direction, Selection
+from .selection import DIRECTIONS, Direction
 from .significance import (
     ENOUGH,
-    Dependence,
     PermutationTest,
     adjust_p,
     classify_links,
     permute_pairs,
 )
-from .tracks import Entries, LabelTracks, read_entries, read_labels
+from .tracks import Entries, LabelTracks
 
-__all__ = ["LinkSettings", "Links", "Study", "link_pairs"]
+__all__ = ["Links", "link_pairs"]
 
 Ints = NDArray[np.int64]
 
@@ -43,8 +39,6 @@ MIN_KISH = 5.0
 SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5
-#: Activity entries that are held at once.
-MAX_ENTRIES = 2**24
 
 NULLS = ("local", "swap")
 #: Columns of q: of both nulls together, and of each alone.
@@ -52,48 +46,6 @@ Q_OF_CLASS = {"site": "q", "record": "q_swap", "positional": "q_local"}
 
 TOO_FEW_FAMILIES = "label in fewer than 8 families of a half"
 TOO_CONCENTRATED = "effective number of families below 5"
-
-
-@dataclass(frozen=True)
-class LinkSettings:
-    """Settings of the test.
-
-    Attributes
-    ----------
-    q : float
-        False discovery rate.
-    seed : int
-        Seed of every random draw.
-    n_permutations, max_permutations : int
-        Draws of a pair at most; and where few pairs are left, draws that resolve their p.
-    dependence : "bh" or "by"
-        Which adjustment.
-    n_threads : int
-        Threads; nothing depends on it.
-    max_entries : int
-        Activity entries held at once: memory; nothing depends on it.
-    n_per_label : int
-        Features of a label that go on to the permutation test, by the screen's T; 0 for all.
-    """
-
-    q: float = 0.05
-    seed: int = 0
-    n_permutations: int = 4_000
-    max_permutations: int = 100_000
-    dependence: Dependence = "bh"
-    n_threads: int = field(default_factory=default_threads)
-    max_entries: int = MAX_ENTRIES
-    n_per_label: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Study:
-    """One source of features under test."""
-
-    features: FeatureSource
-    known: KnownSource
-    selection: Selection
-    settings: LinkSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,77 +108,21 @@ def link_pairs(study: Study) -> Links:
     return Links(table, unjudged, n_candidates, n_tested, reasons)
 
 
-def each_chunk(
-    study: Study, tracks: LabelTracks, pairs: pd.DataFrame, *, max_entries: int | None = None
-) -> Iterator[tuple[Entries, PairList, pd.DataFrame]]:
-    """Yield pairs of one group with the activity they need, so that it fits in memory.
-
-    Parameters
-    ----------
-    study
-        The codes and settings.
-    tracks
-        Split and group.
-    pairs : DataFrame
-        Columns ``feature, label, bin``, sorted by feature, then bin.
-    max_entries
-        Activity entries held at once; the study's where omitted.
-    """
-    limit = max_entries or study.settings.max_entries
-    group = int(study.selection.group[tracks.labels[0]])
-    active = study.selection.active[tracks.split][group]
-    chosen, begin = np.unique(pairs["feature"].to_numpy(), return_index=True)
-    bins = pairs["bin"].to_numpy(np.uint8)
-    lowest = bins[begin] if len(chosen) else bins[:0]
-    n_entries = active[chosen, lowest]
-    bounds = np.append(begin, len(pairs))
-    first = 0
-    while first < len(chosen):
-        fits = np.searchsorted(np.cumsum(n_entries[first:]), limit, side="right")
-        last = first + max(1, int(fits))
-        part = slice(first, last)
-        entries = read_entries(
-            study.features,
-            tracks,
-            chosen=chosen[part],
-            lowest_bin=lowest[part],
-            n_entries=n_entries[part],
-            floors=study.selection.floors,
-        )
-        piece = pairs.iloc[bounds[first] : bounds[last]]
-        yield entries, _pair_list(piece, chosen[part], tracks.labels), piece
-        first = last
-
-
-def _pair_list(pairs: pd.DataFrame, chosen: Ints, labels: Ints) -> PairList:
-    return PairList(
-        np.searchsorted(chosen, pairs["feature"].to_numpy()).astype(np.int64),
-        pairs["bin"].to_numpy(np.int64),
-        np.searchsorted(labels, pairs["label"].to_numpy()).astype(np.int64),
-    )
-
-
 def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> _Screened:
     """Screen one direction's candidates by the robust t on the selecting half."""
     columns = ["feature", "label", "bin", "group"]
     empty = pd.DataFrame({column: np.zeros(0, np.int64) for column in columns})
     passed, unjudged, n_candidates = [empty], [empty], 0
+    families = study.selection.n_families
+    n_families = np.minimum(families[way.selecting], families[way.testing])
     for group in range(len(study.known.groups)):
         candidates = _candidates(study, way, group)
         n_candidates += len(candidates)
-        if candidates.empty:
-            continue
-        axis = study.features.axis
-        halves = [
-            read_labels(axis, study.known, split, group) for split in (way.selecting, way.testing)
-        ]
-        n_families = np.minimum(*(half.n_event_families() for half in halves))
-        place = np.searchsorted(halves[0].labels, candidates["label"])
-        enough = n_families[place] >= MIN_EVENT_FAMILIES
+        enough = n_families[candidates["label"]] >= MIN_EVENT_FAMILIES
         reasons[TOO_FEW_FAMILIES] += int((~enough).sum())
         unjudged.append(candidates[~enough])
-        for entries, pairs, piece in each_chunk(study, halves[0], candidates[enough]):
-            robust = score_pairs(entries, halves[0], pairs, n_threads=study.settings.n_threads)
+        for tracks, entries, pairs, piece in each_chunk(study, way.selecting, candidates[enough]):
+            robust = score_pairs(entries, tracks, pairs, n_threads=study.settings.n_threads)
             spread = robust.kish >= MIN_KISH
             reasons[TOO_CONCENTRATED] += int((~spread).sum())
             unjudged.append(piece[~spread])
@@ -294,12 +190,9 @@ def _permute_once(
     columns = ("kish", "p_local", "p_swap", "p")
     empty = survivors.iloc[:0].assign(**{column: np.zeros(0) for column in columns})
     parts = [empty]
-    for group in survivors["group"].unique():
-        tracks = read_labels(study.features.axis, study.known, way.testing, int(group))
-        chosen = survivors[survivors["group"] == group]
-        for entries, pairs, piece in each_chunk(study, tracks, chosen):
-            robust = score_pairs(entries, tracks, pairs, n_threads=settings.n_threads)
-            parts.append(_permute_chunk(entries, tracks, pairs, piece, robust, settings))
+    for tracks, entries, pairs, piece in each_chunk(study, way.testing, survivors):
+        robust = score_pairs(entries, tracks, pairs, n_threads=settings.n_threads)
+        parts.append(_permute_chunk(entries, tracks, pairs, piece, robust, settings))
     return pd.concat([part for part in parts if len(part)] or [empty], ignore_index=True)
 
 

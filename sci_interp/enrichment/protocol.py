@@ -14,14 +14,15 @@ from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError, StoreError
 from sci_interp.manifest import begin_artefact, clear_on_mistake
 from sci_interp.progress import track
-from sci_interp.schema import BIN_FLOORS, RECORD, SPLIT
+from sci_interp.schema import BIN_FLOORS, MAX_ENTRIES, RECORD, SPLIT
 from sci_interp.source import FeatureSource
 
+from .chunks import LinkSettings, Study
 from .design import SplitSize, measure_splits
 from .inputs import KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
 from .kernel import default_threads
-from .linking import MAX_ENTRIES, Links, LinkSettings, Study, link_pairs
+from .linking import Links, link_pairs
 from .references import CEILING, add_references
 from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
 from .selection import Selection, select_thresholds

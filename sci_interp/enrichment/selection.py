@@ -18,6 +18,7 @@ from sci_interp.source import FeatureSource
 from .counts import Counts, at_or_above, count_split
 from .inputs import KnownSource
 from .measures import Confusion
+from .tracks import count_event_families
 
 __all__ = ["DIRECTIONS", "Direction", "Selection", "select_thresholds", "share_of_scale"]
 
@@ -26,7 +27,7 @@ Ints = NDArray[np.int64]
 #: Splits that are counted.
 COUNTED: tuple[Split, ...] = ("discovery", "test", "vault")
 #: Bytes that the counts of one block of labels may take.
-COUNT_BYTES = 64 * 2**20
+COUNT_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Selection:
         Known positive tokens, instances.
     n_known : mapping of split to (n_groups,) int64
         Known tokens.
+    n_families : mapping of split to (n_labels,) int64
+        Families in which a label has a known token.
     """
 
     floors: tuple[int, ...]
@@ -77,6 +80,7 @@ class Selection:
     n_positive: Mapping[Split, Ints]
     n_instances: Mapping[Split, Ints]
     n_known: Mapping[Split, Ints]
+    n_families: Mapping[Split, Ints]
 
     @property
     def n_labels(self) -> int:
@@ -159,6 +163,7 @@ def select_thresholds(
         n_positive={split: np.zeros(n_labels, np.int64) for split in COUNTED},
         n_instances={split: np.zeros(n_labels, np.int64) for split in COUNTED},
         n_known={split: np.zeros(len(known.groups), np.int64) for split in COUNTED},
+        n_families={split: count_event_families(features.axis, known, split) for split in COUNTED},
     )
     bytes_per_label = 16 * n_features * len(floors) * len(COUNTED)
     block = max(1, count_bytes // bytes_per_label)
@@ -171,6 +176,7 @@ def select_thresholds(
             for split in COUNTED
         }
         _take_block(selection, counts)
+        del counts  # before those of the next block are made
     return selection
 
 

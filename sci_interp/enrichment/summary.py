@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sci_interp.schema import Split
 
-from .linking import Links, Study
+from .chunks import Study
+from .linking import Links
 from .selection import Selection
 from .table import STRONG_F1
 

@@ -62,12 +62,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sci_interp.schema import LinkClass, Split
+from sci_interp.schema import LinkClass
 
+from .chunks import Study
 from .intervals import MEASURES, bootstrap_pairs
-from .linking import Links, Study
+from .linking import Links
 from .selection import DIRECTIONS, Selection, share_of_scale
-from .tracks import read_labels
 
 __all__ = ["COLUMNS", "STRONG_F1", "build_table", "format_table", "sort_rows"]
 
@@ -177,7 +177,7 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
         group=[labels[at].group for at in label],
         nuisance=np.array([labels[at].nuisance for at in label], bool),
         n_instances=table.instances.astype(np.int64),
-        n_families=_event_families(study, way.testing, label),
+        n_families=selection.n_families[way.testing][label],
         n_known=table.known.astype(np.int64),
         n_positive=table.positive.astype(np.int64),
         n_active=table.active.astype(np.int64),
@@ -190,14 +190,6 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
     numbers = pd.DataFrame({"feature": feature, "label": label, "bin": result["bin"].to_numpy()})
     ends = bootstrap_pairs(study, numbers, way.testing, n_bootstrap=n_bootstrap)
     return result.assign(**{name: ends[name].to_numpy() for name in ends})
-
-
-def _event_families(study: Study, split: Split, label: Ints) -> Ints:
-    n_families = np.zeros(study.selection.n_labels, np.int64)
-    for group in np.unique(study.selection.group[label]):
-        tracks = read_labels(study.features.axis, study.known, split, int(group))
-        n_families[tracks.labels] = tracks.n_event_families()
-    return n_families[label]
 
 
 def _replicate(study: Study, table: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:

@@ -19,10 +19,18 @@ from sci_interp.ranges import merge_ranges
 from sci_interp.schema import STRATUM, WEIGHT, Split
 from sci_interp.source import FeatureSource
 
-from .inputs import KnownSource, bin_of_level, iterate_slices
+from .inputs import KnownSource, bin_of_level, iterate_slices, known_mask
 from .kernel import compiled
 
-__all__ = ["Entries", "LabelTracks", "Runs", "Units", "read_entries", "read_labels"]
+__all__ = [
+    "Entries",
+    "LabelTracks",
+    "Runs",
+    "Units",
+    "count_event_families",
+    "read_entries",
+    "read_labels",
+]
 
 Ints = NDArray[np.int64]
 
@@ -114,14 +122,14 @@ class Entries(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LabelTracks:
-    """The label side of one split and group.
+    """The label side of one split, for some labels of one group.
 
     Attributes
     ----------
     split : str
         The split.
     labels : (n_labels,) int64
-        Labels of the group, ascending.
+        The labels read, ascending.
     known_start, known_stop : (n_ranges,) int64
         Known tokens on the common axis: disjoint ranges, ascending.
     units : Units
@@ -140,17 +148,23 @@ class LabelTracks:
     runs: Runs
     instances: Instances
 
-    def n_event_families(self) -> Ints:
-        """Return in how many families each label occurs ``(n_labels,)``."""
-        of_record = self.runs.record
-        edges = self.units.first
-        counts = [np.count_nonzero(row[edges[1:]] > row[edges[:-1]]) for row in of_record]
-        return np.array(counts, np.int64)
 
+def read_labels(
+    axis: TokenAxis, known: KnownSource, split: Split, group: int, labels: Ints | None = None
+) -> LabelTracks:
+    """Read the annotations of one split and group, slice by slice.
 
-def read_labels(axis: TokenAxis, known: KnownSource, split: Split, group: int) -> LabelTracks:
-    """Read the annotations of one split and group, slice by slice."""
-    labels = np.flatnonzero(np.asarray(known.group_of_label) == group).astype(np.int64)
+    Parameters
+    ----------
+    axis, known
+        The records and their annotations.
+    split, group
+        The split, and the label group.
+    labels : (n_labels,) int64, optional
+        Labels of the group, ascending; all of them where omitted.
+    """
+    if labels is None:
+        labels = np.flatnonzero(np.asarray(known.group_of_label) == group).astype(np.int64)
     runs: list[list[Ints]] = []
     ranges: list[list[Ints]] = []
     for start, stop in iterate_slices(axis, split):
@@ -176,6 +190,27 @@ def read_labels(axis: TokenAxis, known: KnownSource, split: Split, group: int) -
         _union(label, first, last, units, len(labels)),
         _instances(label, instance, first, last, units, len(labels)),
     )
+
+
+def count_event_families(axis: TokenAxis, known: KnownSource, split: Split) -> Ints:
+    """Return in how many families each label has a known token ``(n_labels,)``, slice by slice."""
+    group = np.asarray(known.group_of_label, np.int64)
+    n_families = np.zeros(len(group), np.int64)
+    latest = np.full(len(group), -1, np.int64)  # a family may go on in the next slice
+    for start, stop in iterate_slices(axis, split):
+        piece = known.read(start, stop)
+        n_known = np.zeros((len(known.groups), stop - start + 1), np.int32)
+        n_known[:, 1:] = np.cumsum(known_mask(piece, start, stop - start, len(known.groups)), 1)
+        label, first = np.asarray(piece.label, np.int64), np.asarray(piece.start, np.int64)
+        row = group[label]
+        inside = n_known[row, piece.stop - start] > n_known[row, first - start]
+        record = np.searchsorted(axis.record_starts, first[inside], side="right") - 1
+        family = np.searchsorted(axis.block_starts, record, side="right")
+        pairs = np.unique(np.stack([label[inside], family]), axis=1)
+        fresh = pairs[:, pairs[1] > latest[pairs[0]]]
+        n_families += np.bincount(fresh[0], minlength=len(group))
+        np.maximum.at(latest, pairs[0], pairs[1])
+    return n_families
 
 
 def read_entries(

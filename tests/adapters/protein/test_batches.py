@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from sci_interp.errors import InputError
 from sci_interp_protein.alphabet import Vocabulary
-from sci_interp_protein.batches import build_batch, plan_batches, plan_windows
+from sci_interp_protein.batches import (
+    LENGTH_STEP,
+    build_batch,
+    padded_length,
+    plan_batches,
+    plan_windows,
+)
 
 settings = st.integers(2, 40).flatmap(
     lambda window: st.tuples(st.integers(1, 200), st.just(window), st.integers(0, window - 1))
@@ -65,7 +71,22 @@ def test_batches_hold_every_window_once_within_the_budget(lengths, budget):
     assert sorted(found, key=repr) == sorted(windows, key=repr)
     assert [w.n_tokens for w in found] == sorted((w.n_tokens for w in found), reverse=True)
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * batch[0].n_tokens <= budget
+        assert len(batch) == 1 or len(batch) * padded_length(batch) <= budget
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
+def test_padding_reaches_the_next_step_and_holds_no_residue(lengths):
+    sequences = {f"P{i}": "A" * n for i, n in enumerate(lengths)}
+    windows = [
+        w for i, n in enumerate(lengths) for w in plan_windows(f"P{i}", n, window=1022, overlap=0)
+    ]
+    vocabulary = Vocabulary()
+    batch = build_batch(windows, sequences, vocabulary)
+    n_rows, length = batch.tokens.shape
+    assert (n_rows, length) == (len(windows), padded_length(windows))
+    assert length % LENGTH_STEP == 0 and 0 <= length - max(w.n_tokens for w in windows) < 64
+    assert batch.residues.sum(1).tolist() == lengths
+    assert ((batch.tokens == vocabulary.pad).sum(1) == length - batch.residues.sum(1) - 2).all()
 
 
 def test_length_sorting_pads_less_than_the_order_of_the_file():
@@ -85,7 +106,7 @@ def test_tokens_mark_true_ends_only():
     windows = plan_windows("P", len(sequence), window=6, overlap=4)
     batch = build_batch(windows, {"P": sequence}, vocabulary)
     letters = ["".join(_short(vocabulary.tokens[t]) for t in row) for row in batch.tokens]
-    assert letters == ["^MKTAYI", "TAYIAK_", "YIAKQR$"]
+    assert [row.rstrip("_") for row in letters] == ["^MKTAYI", "TAYIAK", "YIAKQR$"]
     for row, window in enumerate(windows):
         kept = batch.tokens[row, batch.kept(row)].tolist()
         stretch = sequence[window.keep_start : window.keep_stop]

@@ -18,7 +18,7 @@ from sci_interp.enrichment.counts import Counts, at_or_above, count_split
 from sci_interp.enrichment.inputs import bin_of_level, iterate_slices
 from sci_interp.enrichment.memory import MemoryFeatures
 from sci_interp.enrichment.scores import count_label_families
-from sci_interp.enrichment.tracks import read_labels
+from sci_interp.enrichment.tracks import count_event_families, read_labels
 from sci_interp.schema import BIN_FLOORS
 
 ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
@@ -142,7 +142,9 @@ def test_pointers_of_labels_are_narrow_and_equal_a_count_by_hand():
         n_tokens = np.array([track[a:b].sum() for a, b in itertools.pairwise(edges)])
         covered = np.append(0, np.cumsum(found.runs.stop - found.runs.start))
         np.testing.assert_array_equal(np.diff(covered[found.runs.record[label]]), n_tokens)
-        assert found.n_event_families()[label] == len(set(blocks[n_tokens > 0]))
+        assert count_event_families(axis, world.known, "test")[label] == len(
+            set(blocks[n_tokens > 0])
+        )
     whole = count_label_families(found, 0, 3)
     parts = [count_label_families(found, at, at + 1) for at in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)

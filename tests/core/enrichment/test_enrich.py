@@ -15,11 +15,17 @@ import pytest
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import calibrate, enrich, format_table, load_enrichment
+from sci_interp.enrichment.chunks import LinkSettings, Study
 from sci_interp.enrichment.intervals import bootstrap_pairs
-from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
+from sci_interp.enrichment.linking import link_pairs
 from sci_interp.enrichment.measures import Confusion
 from sci_interp.enrichment.memory import MemoryAnnotations, load_annotations, without_nuisances
-from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds, share_of_scale
+from sci_interp.enrichment.selection import (
+    COUNTED,
+    DIRECTIONS,
+    select_thresholds,
+    share_of_scale,
+)
 from sci_interp.enrichment.summary import always_on_f1
 from sci_interp.enrichment.table import COLUMNS, build_table, sort_rows
 from sci_interp.enrichment.universes import SharedUniverses
@@ -98,19 +104,21 @@ def test_threads_and_memory_bounds_change_nothing(world, monkeypatch):
     many = enrich(world.features, world.known, n_threads=3, **FAST)
     pd.testing.assert_frame_equal(one.table, many.table)
     for name, value in (
-        ("selection.COUNT_BYTES", 1), ("linking.MAX_ENTRIES", 1), ("inputs.SLICE_TOKENS", 50),
-        ("intervals.MAX_NUMBERS", 1),
+        ("chunks.TRACK_NUMBERS", 1), ("inputs.SLICE_TOKENS", 50), ("intervals.MAX_NUMBERS", 1),
     ):  # fmt: skip
         monkeypatch.setattr(f"sci_interp.enrichment.{name}", value)
     bounded = select_thresholds(world.features, world.known, count_bytes=1)
-    free = select_thresholds(world.features, world.known)
-    for number in (0, 1):
-        np.testing.assert_array_equal(bounded.bin[number], free.bin[number])
     settings = LinkSettings(n_permutations=200, max_permutations=200, max_entries=1)
     study = Study(world.features, world.known, bounded, settings)
     table = build_table(study, link_pairs(study), n_bootstrap=100)
     shared = [name for name in COLUMNS if name in table]
     pd.testing.assert_frame_equal(table[shared], one.table[shared])
+    monkeypatch.undo()
+    free = select_thresholds(world.features, world.known)
+    for number in (0, 1):
+        np.testing.assert_array_equal(bounded.bin[number], free.bin[number])
+    for split in COUNTED:
+        np.testing.assert_array_equal(bounded.n_families[split], free.n_families[split])
 
 
 def test_at_most_so_many_features_of_a_label_are_tested_and_the_true_one_is_among_them(world):

@@ -10,7 +10,8 @@ import pytest
 
 from sci_interp.enrichment import calibrate, enrich
 from sci_interp.enrichment.calibration import shift_annotations
-from sci_interp.enrichment.linking import LinkSettings, Study, link_pairs
+from sci_interp.enrichment.chunks import LinkSettings, Study
+from sci_interp.enrichment.linking import link_pairs
 from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.errors import InputError
 

@@ -1,0 +1,161 @@
+"""One source of features under test, and its pairs in pieces that fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sci_interp.allocator import release_free_memory
+from sci_interp.schema import MAX_ENTRIES, Split
+from sci_interp.source import FeatureSource
+
+from .inputs import KnownSource
+from .kernel import default_threads
+from .scores import PairList
+from .selection import Selection
+from .significance import Dependence
+from .tracks import Entries, LabelTracks, read_entries, read_labels
+
+__all__ = ["Chunk", "LinkSettings", "Study", "each_chunk"]
+
+Ints = NDArray[np.int64]
+
+#: Integers that the tracks of a block of labels may take while they are read.
+TRACK_NUMBERS = 2**21
+#: Integers that an instance takes at that time.
+NUMBERS_PER_INSTANCE = 16
+
+
+@dataclass(frozen=True)
+class LinkSettings:
+    """Settings of the test.
+
+    Attributes
+    ----------
+    q : float
+        False discovery rate.
+    seed : int
+        Seed of every random draw.
+    n_permutations, max_permutations : int
+        Draws of a pair at most; and where few pairs are left, draws that resolve their p.
+    dependence : "bh" or "by"
+        Which adjustment.
+    n_threads : int
+        Threads; nothing depends on it.
+    max_entries : int
+        Activity entries held at once: memory; nothing depends on it.
+    n_per_label : int
+        Features of a label that go on to the permutation test, by the screen's T; 0 for all.
+    """
+
+    q: float = 0.05
+    seed: int = 0
+    n_permutations: int = 4_000
+    max_permutations: int = 100_000
+    dependence: Dependence = "bh"
+    n_threads: int = field(default_factory=default_threads)
+    max_entries: int = MAX_ENTRIES
+    n_per_label: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """One source of features under test."""
+
+    features: FeatureSource
+    known: KnownSource
+    selection: Selection
+    settings: LinkSettings
+
+
+class Chunk(NamedTuple):
+    """Some pairs with all that is needed to score them.
+
+    Attributes
+    ----------
+    tracks : LabelTracks
+        Their labels; the same object for all chunks of a block of labels.
+    entries : Entries
+        Activity of their features.
+    pairs : PairList
+        Rows of ``entries``, bins and places in ``tracks.labels``.
+    piece : DataFrame
+        The rows given, in the order of ``pairs``.
+    """
+
+    tracks: LabelTracks
+    entries: Entries
+    pairs: PairList
+    piece: pd.DataFrame
+
+
+def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chunk]:
+    """Yield pairs with their tracks in one split: labels in blocks, features in chunks.
+
+    Parameters
+    ----------
+    study
+        The codes and settings.
+    split
+        Where the pairs are looked at.
+    pairs : DataFrame
+        Columns ``feature, label, bin``.
+    """
+    group = study.selection.group[pairs["label"].to_numpy(np.int64)]
+    for of_group in np.unique(group):
+        mine = pairs[group == of_group].sort_values(["feature", "bin", "label"], kind="stable")
+        for labels in _label_blocks(study, split, np.unique(mine["label"].to_numpy(np.int64))):
+            tracks = read_labels(study.features.axis, study.known, split, int(of_group), labels)
+            listed = mine[mine["label"].isin(labels)]
+            yield from _each_feature_chunk(study, tracks, listed)
+
+
+def _label_blocks(study: Study, split: Split, labels: Ints) -> Iterator[Ints]:
+    """Yield consecutive labels whose tracks fit in memory; one at least."""
+    first, last = study.features.axis.record_range([split])
+    n_instances = study.selection.n_instances[split][labels]
+    size = np.cumsum(NUMBERS_PER_INSTANCE * n_instances + (last - first))
+    begin = 0
+    while begin < len(labels):
+        done = size[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(size, done + TRACK_NUMBERS, side="right")))
+        yield labels[begin:end]
+        begin = end
+
+
+def _each_feature_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) -> Iterator[Chunk]:
+    group = int(study.selection.group[tracks.labels[0]])
+    active = study.selection.active[tracks.split][group]
+    chosen, begin = np.unique(pairs["feature"].to_numpy(np.int64), return_index=True)
+    lowest = pairs["bin"].to_numpy(np.uint8)[begin]
+    n_entries = active[chosen, lowest]
+    bounds = np.append(begin, len(pairs))
+    first = 0
+    while first < len(chosen):
+        fits = np.searchsorted(
+            np.cumsum(n_entries[first:]), study.settings.max_entries, side="right"
+        )
+        last = first + max(1, int(fits))
+        part = slice(first, last)
+        entries = read_entries(
+            study.features,
+            tracks,
+            chosen=chosen[part],
+            lowest_bin=lowest[part],
+            n_entries=n_entries[part],
+            floors=study.selection.floors,
+        )
+        piece = pairs.iloc[bounds[first] : bounds[last]]
+        listed = PairList(
+            np.searchsorted(chosen[part], piece["feature"].to_numpy()).astype(np.int64),
+            piece["bin"].to_numpy(np.int64),
+            np.searchsorted(tracks.labels, piece["label"].to_numpy()).astype(np.int64),
+        )
+        yield Chunk(tracks, entries, listed, piece)
+        release_free_memory()
+        first = last
