@@ -190,7 +190,13 @@ def _add_surface(parser: argparse.ArgumentParser) -> None:
         help="features of an autoencoder from another seed; may be repeated",
     )
     parser.add_argument("--control", metavar="FOLDER", help="features of the shuffled network")
-    parser.add_argument("--decoys", metavar="FOLDER", help="features of the decoys")
+    parser.add_argument(
+        "--decoys",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="features of a set of decoys; may be repeated, which resolves smaller p-values",
+    )
     parser.add_argument("--q-missing", type=float, default=0.05)
     parser.add_argument("--q-control", type=float, default=0.1)
     _add_seed(parser)
@@ -207,7 +213,7 @@ def _surface(chosen: argparse.Namespace) -> None:
         dataset=dataset,
         seeds=[si.FeatureStore.open(folder) for folder in chosen.seed_features],
         control=si.FeatureStore.open(chosen.control) if chosen.control else None,
-        decoys=si.FeatureStore.open(chosen.decoys) if chosen.decoys else None,
+        decoys=[si.FeatureStore.open(folder) for folder in chosen.decoys],
         q_missing=chosen.q_missing,
         q_control=chosen.q_control,
         seed=chosen.seed,

@@ -140,7 +140,7 @@ class _Work:
     features: list[FeatureStore] = field(default_factory=list)
     baselines: dict[str, FeatureStore | FeatureSubset] = field(default_factory=dict)
     shuffled: list[FeatureStore] = field(default_factory=list)
-    decoys: FeatureStore = field(init=False)
+    decoys: list[FeatureStore] = field(default_factory=list)
     fidelity: Fidelity = field(init=False)
     enrichment: EnrichmentResult = field(init=False)
     candidates: Candidates = field(init=False)
@@ -315,9 +315,12 @@ class _Work:
         )
 
     def encode_decoys(self) -> None:
-        decoys = self.adapter.decoy(self.dataset, self.study.study.seed)
-        source = stream(self.adapter, decoys, self.layer, fractions=self.study.splits)
-        self.decoys = self.encode_with(self.saes[0], source, self.study.out / "decoys")
+        first = self.study.study.seed
+        for seed in range(first, first + self.study.surface.n_decoys):
+            decoys = self.adapter.decoy(self.dataset, seed)
+            source = stream(self.adapter, decoys, self.layer, fractions=self.study.splits)
+            out = self.study.out / f"decoys-{seed}"
+            self.decoys.append(self.encode_with(self.saes[0], source, out))
 
     def enrich_features(self) -> None:
         from .enrichment import enrich

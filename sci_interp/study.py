@@ -104,6 +104,8 @@ class SurfaceSettings:
 
     q_missing: float = _setting(0.05, least=0.0, most=1.0)
     q_control: float = _setting(0.1, least=0.0)
+    #: Sets of decoys, each as large as the data: more resolve smaller p-values.
+    n_decoys: int = _setting(4, least=1, most=100)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ def queue_missing(
     known: KnownSource,
     detectors: Sequence[Detector],
     *,
-    decoys: FeatureSource,
+    decoys: Sequence[FeatureSource],
     q: float = 0.05,
     min_share: float = 0.5,
 ) -> MissingQueue:
@@ -92,7 +92,8 @@ def queue_missing(
     detectors
         Features, levels and labels of site-level links.
     decoys
-        Codes of the decoy inputs, on the same axis.
+        Codes of one or more sets of decoy inputs, each on the same axis. p is no smaller than
+        1 / (1 + decoy records of all sets).
     q
         False discovery rate of the list, over all labels together.
     min_share
@@ -102,7 +103,8 @@ def queue_missing(
         p-value of 1, so that leaving it out keeps the rate.
     """
     features.axis.require_same(known.axis, "the annotations", "the features")
-    features.axis.require_same(decoys.axis, "the decoys", "the features")
+    for one in decoys:
+        features.axis.require_same(one.axis, "the decoys", "the features")
     of_detector = np.array([detector.label for detector in detectors], np.int64)
     used, row = np.unique(of_detector, return_inverse=True)
     p_of_score = _decoy_p(decoys, detectors, row)
@@ -135,7 +137,7 @@ def queue_missing(
         share[order],
         np.concatenate(n_firing)[order],
         n_tested,
-        decoys.axis.n_records,
+        sum(one.axis.n_records for one in decoys),
     )
 
 
@@ -172,22 +174,23 @@ def _strongest(runs: Runs, row: NDArray[np.int64]) -> tuple[Runs, NDArray[np.int
 
 
 def _decoy_p(
-    decoys: FeatureSource, detectors: Sequence[Detector], row: NDArray[np.int64]
+    decoys: Sequence[FeatureSource], detectors: Sequence[Detector], row: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the conformal p-value of every label and score ``(n_labels, n_scores)``.
 
     The strongest run of any of the label's detectors is what counts, in decoys as in places.
     """
-    n_records = decoys.axis.n_records
     best = np.zeros((int(row.max(initial=-1)) + 1, _N_SCORES), np.int64)
-    for stretch in stretches(decoys.axis, 0, n_records):
-        runs = find_runs(decoys, detectors, stretch)
-        owner = row[runs.detector]
-        pairs, pair = np.unique(owner * n_records + runs.record, return_inverse=True)
-        highest = np.zeros(len(pairs), np.int64)
-        np.maximum.at(highest, pair, runs.score)
-        np.add.at(best, (pairs // n_records, highest), 1)
-    return (1.0 + _at_least(best)) / (1.0 + n_records)
+    for one in decoys:
+        for stretch in stretches(one.axis, 0, one.axis.n_records):
+            runs = find_runs(one, detectors, stretch)
+            label_and_record = row[runs.detector] * one.axis.n_records + runs.record
+            pairs, pair = np.unique(label_and_record, return_inverse=True)
+            highest = np.zeros(len(pairs), np.int64)
+            np.maximum.at(highest, pair, runs.score)
+            np.add.at(best, (pairs // one.axis.n_records, highest), 1)
+    n_decoys = sum(one.axis.n_records for one in decoys)
+    return (1.0 + _at_least(best)) / (1.0 + n_decoys)
 
 
 def _at_least(counts: NDArray[np.int64]) -> NDArray[np.float64]:

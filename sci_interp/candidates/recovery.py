@@ -161,7 +161,7 @@ def recover_hidden(
     known: KnownSource,
     labels: Sequence[int],
     *,
-    decoys: FeatureSource,
+    decoys: Sequence[FeatureSource],
     share: float = 0.2,
     q: float = 0.05,
     n_labels: int = 200,

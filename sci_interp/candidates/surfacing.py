@@ -58,7 +58,7 @@ def surface(
     seeds: Sequence[FeatureSource] = (),
     control: FeatureSource | None = None,
     control_seeds: Sequence[FeatureSource] = (),
-    decoys: FeatureSource | None = None,
+    decoys: Sequence[FeatureSource] = (),
     gates: Gates | None = None,
     q_missing: float = 0.05,
     q_control: float = 0.1,
@@ -88,8 +88,10 @@ def surface(
         Codes of the weight-shuffled network by dictionaries from other seeds, as many as
         ``seeds``, for gate 1 of the control; without, gate 1 is outside the comparison.
     decoys
-        Codes of decoy inputs on the same axis; without, no missing annotation is listed. With
-        them, the queue is measured too, on annotations that are hidden from it.
+        Codes of sets of decoy inputs, each on the same axis; without, no missing annotation is
+        listed. More sets resolve smaller p-values: a list of n pairs among m tested needs p down
+        to ``q_missing * n / m``. With them, the queue is measured too, on annotations that are
+        hidden from it.
     gates
         Levels of the gates.
     q_missing
@@ -124,7 +126,7 @@ def surface(
     }
     if control is not None:
         work["control"] = lambda: run_gates(control, known, seeds=control_seeds, **where)
-    if decoys is not None:
+    if decoys:
         work["missing"] = lambda: queue_missing(
             features, known, detectors, decoys=decoys, q=q_missing
         )
@@ -175,13 +177,13 @@ def _name_stores(
     seeds: Sequence[FeatureSource],
     control: FeatureSource | None,
     control_seeds: Sequence[FeatureSource],
-    decoys: FeatureSource | None,
+    decoys: Sequence[FeatureSource],
 ) -> dict[str, FeatureSource]:
     """Return every other store by the name that messages and the manifest give it."""
     others = {f"seed {index + 1}": other for index, other in enumerate(seeds)}
     others |= {"control": control} if control is not None else {}
     others |= {f"control seed {index + 1}": other for index, other in enumerate(control_seeds)}
-    return others | ({"decoys": decoys} if decoys is not None else {})
+    return others | {f"decoys {index + 1}": other for index, other in enumerate(decoys)}
 
 
 def _require_fit(
@@ -223,7 +225,7 @@ def _notes(
     else:
         notes["missing annotations"] = (
             f"{n_detectors} detectors, {queue.n_tested} pairs of record and absent label, judged "
-            f"against {queue.n_decoys} decoys; p is {1 / (1 + queue.n_decoys):.2g} at the least. "
+            f"against {queue.n_decoys:,} decoys; p is {1 / (1 + queue.n_decoys):.2g} at the least. "
             "Detectors were chosen on discovery blocks; in test blocks their links were tested, "
             "vault blocks were not looked at before"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sci_interp.schema import Split
 
 from .chunks import Study
-from .linking import Links
+from .linking import MIN_EVENT_FAMILIES, Links
 from .selection import Selection
 from .table import STRONG_F1
 
@@ -54,9 +54,10 @@ def summarise(name: str, study: Study, links: Links | None) -> dict[str, Any]:
         halves, the published count, which prevalence alone can fill. ``mean_best_hybrid_f1``: over
         labels, the test half's hybrid F1 of the chosen feature. ``n_nuisance_f1``: nuisance labels
         counted like ``n_labels_f1``. ``n_labels_both``: labels of ``n_labels_f1`` whose chosen
-        feature is a site-level link. ``n_labels_site, n_features_site, n_pairs_site``: in
-        site-level links. ``n_candidates, n_tested, n_not_identifiable``: pairs, over both
-        directions.
+        feature is a site-level link. ``n_labels_identifiable``: labels in enough families of
+        both halves to be linked at all, the most that ``n_labels_site`` can be.
+        ``n_labels_site, n_features_site, n_pairs_site``: in site-level links. ``n_candidates,
+        n_tested, n_not_identifiable``: pairs, over both directions.
     """
     selection, nuisance = study.selection, _nuisance(study)
     found = [_strong(selection, label) for label in range(selection.n_labels)]
@@ -77,7 +78,9 @@ def summarise(name: str, study: Study, links: Links | None) -> dict[str, Any]:
     if links is None:
         return row
     chosen = {(strong.chosen, label) for label, strong in enumerate(found) if passing[label]}
-    return row | _tested(links, nuisance, chosen)
+    families = np.min([selection.n_families[half] for half in HALVES], axis=0)
+    identifiable = int(((families >= MIN_EVENT_FAMILIES) & ~nuisance).sum())
+    return row | {"n_labels_identifiable": identifiable} | _tested(links, nuisance, chosen)
 
 
 def summarise_always_on(study: Study) -> dict[str, Any]:

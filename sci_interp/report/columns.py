@@ -52,6 +52,7 @@ SUMMARY_COLUMNS = (
     Column("n_features_f1", "Features, F1 > 0.5", "so with some label"),
     Column("n_labels_f1_any", "Labels, any F1 > 0.5", "the published count, of any feature"),
     Column("n_labels_both", "Labels, both", "its best feature passes F1 and is site-level"),
+    Column("n_labels_identifiable", "Identifiable", "labels in enough families to be linked"),
     Column("n_labels_site", "Labels, site-level"),
     Column("n_features_site", "Features, site-level"),
     Column("n_pairs_site", "Links, site-level"),

@@ -159,7 +159,7 @@ CASES = {
     ),
     f"surface feats links known-half --out no {SURFACE} good.fasta": ("40 and 30", "'P30'"),
     f"surface feats links known --decoys feats-half --out no {SURFACE} good.fasta": (
-        "the features and the features of decoys were made from different records",
+        "the features and the features of decoys 1 were made from different records",
     ),
     # Stores that are not whole, and folders that hold something else.
     "train acts-cut --features 32 --k 4 --out no": ("acts-cut is unfinished", CONTINUE),

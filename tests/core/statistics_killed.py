@@ -64,7 +64,7 @@ def run_verbs(out: Path) -> None:
             dataset=WORLD,
             seeds=[seed_1],
             control=codes("control", rng.permutation(levels, axis=0)),
-            decoys=codes("decoys", noise),
+            decoys=[codes("decoys", noise)],
             gates=Gates(n_sets=200, n_resamples=20),
             out=out / "candidates",
             progress=False,

@@ -107,7 +107,7 @@ def test_the_queue_holds_the_unannotated_sites(codes, decoys, known) -> None:
         codes,
         known,
         [SITE_DETECTOR, Detector(DOMAIN, 0, 200, 0.9)],
-        decoys=decoys,
+        decoys=[decoys],
         min_share=0.0,
     )
     ids, records = WORLD.axis.records["record"].to_numpy(), WORLD.axis.records
@@ -134,15 +134,24 @@ def test_p_counts_the_decoys_that_score_as_high(codes, known) -> None:
     levels[WORLD.axis.record_starts[:n_loud] + 1, SITE] = 255
     levels[WORLD.axis.record_starts[n_loud : n_loud + 5] + 1, SITE] = 201
     loud = ArrayCodes.of(WORLD.axis, levels)
-    queue = queue_missing(codes, known, [SITE_DETECTOR], decoys=loud, q=1.0)
+    queue = queue_missing(codes, known, [SITE_DETECTOR], decoys=[loud], q=1.0)
     score = queue.runs.score
     assert len(np.unique(queue.p)) <= 2
     low = score < 255 * MASS_STEPS
     assert queue.p[low] == pytest.approx((1 + n_loud) / (1 + WORLD.axis.n_records))
 
 
+def test_more_sets_of_decoys_add_up_and_resolve_smaller_p(codes, decoys, known) -> None:
+    one = queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys], q=1.0)
+    four = queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys] * 4, q=1.0)
+    n = WORLD.axis.n_records
+    assert (one.n_decoys, four.n_decoys) == (n, 4 * n) and one.n_tested == four.n_tested
+    louder = np.rint(one.p * (1 + n)) - 1
+    np.testing.assert_allclose(np.sort(four.p), np.sort((1 + 4 * louder) / (1 + 4 * n)))
+
+
 def test_firing_like_the_decoys_lists_nothing(codes, known) -> None:
-    noise = queue_missing(codes, known, [Detector(RANDOM, 1, 200)], decoys=codes)
+    noise = queue_missing(codes, known, [Detector(RANDOM, 1, 200)], decoys=[codes])
     assert len(noise.p) == 0 and noise.n_tested > 50
 
 
@@ -160,52 +169,52 @@ def test_unknown_tokens_are_not_unannotated(codes, decoys, known, monkeypatch) -
         )
 
     monkeypatch.setattr(known, "read", half_known)
-    assert queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys).n_tested == 0
+    assert queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys]).n_tested == 0
 
 
 def test_overlapping_runs_of_a_label_are_listed_once(codes, decoys, known) -> None:
     detectors = [SITE_DETECTOR, Detector(SITE, 1, 210, 0.95), Detector(SITE, 1, 220, 0.7)]
-    once = queue_missing(codes, known, detectors[:1], decoys=decoys)
-    thrice = queue_missing(codes, known, detectors, decoys=decoys)
+    once = queue_missing(codes, known, detectors[:1], decoys=[decoys])
+    thrice = queue_missing(codes, known, detectors, decoys=[decoys])
     assert np.array_equal(np.sort(once.runs.start), np.sort(thrice.runs.start))
     assert (thrice.n_detectors == 3).all() and (once.n_detectors == 1).all()
     assert (thrice.share_on_label > 0.5).all()
 
 
 def test_precision_is_that_of_runs_scoring_as_high(codes, decoys, known) -> None:
-    queue = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
+    queue = queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys])
     records = WORLD.axis.records
     held_out = records["record"][records["split"].isin(HELD_OUT)]
     n_on = sum(len(WORLD.annotated(record)) for record in held_out)
     n_open = sum(len(WORLD.truth[record]["SITE"]) for record in held_out) - n_on
     lowest = queue.runs.score.argmin()
     assert queue.share_on_label[lowest] == pytest.approx(n_on / (n_on + n_open), abs=0.08)
-    strict = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys, min_share=0.99)
+    strict = queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys], min_share=0.99)
     assert len(strict.p) < len(queue.p)
 
 
 def test_no_detector_lists_nothing(codes, decoys, known) -> None:
-    queue = queue_missing(codes, known, [], decoys=decoys)
+    queue = queue_missing(codes, known, [], decoys=[decoys])
     assert (len(queue.p), queue.n_tested) == (0, 0)
 
 
 def test_hidden_annotations_are_found_again(tmp_path, codes, decoys) -> None:
     complete = World(site_annotated=1.1)
     known = planted_store(tmp_path / "annotations", complete)
-    found = recover_hidden(codes, known, [0, 1], decoys=decoys).set_index("label")
+    found = recover_hidden(codes, known, [0, 1], decoys=[decoys]).set_index("label")
     assert (found["n_hidden"] >= 5).all() and (found["recall"] == 1.0).all()
     assert (found[["false_share", "false_share_hidden"]] == 0.0).all(axis=None)
     assert (found["n_listed"] == found["n_hidden"]).all()
     silent = ArrayCodes.of(WORLD.axis, np.zeros((WORLD.axis.n_tokens, 2), int))
-    (row,) = recover_hidden(silent, known, [1], decoys=silent).to_dict("records")
+    (row,) = recover_hidden(silent, known, [1], decoys=[silent]).to_dict("records")
     assert row["recall"] == 0 and np.isnan(row["false_share"])
-    assert recover_hidden(codes, known, [], decoys=decoys).empty
-    assert len(recover_hidden(codes, known, [0, 1], decoys=decoys, n_labels=1)) == 1
+    assert recover_hidden(codes, known, [], decoys=[decoys]).empty
+    assert len(recover_hidden(codes, known, [0, 1], decoys=[decoys], n_labels=1)) == 1
 
 
 def test_what_is_missing_indeed_counts_as_false(tmp_path, codes, decoys) -> None:
     known = planted_store(tmp_path / "annotations", World(site_annotated=0.85))
-    (row,) = recover_hidden(codes, known, [1], decoys=decoys).to_dict("records")
+    (row,) = recover_hidden(codes, known, [1], decoys=[decoys]).to_dict("records")
     assert row["recall"] > 0.5 and row["false_share_hidden"] == 0.0
     assert row["n_listed"] > row["n_found"] and row["false_share"] > 0.1
 
@@ -248,9 +257,9 @@ def test_detectors_are_those_best_on_discovery(codes, known) -> None:
 
 
 def test_the_queue_does_not_depend_on_stretches(codes, decoys, known, monkeypatch) -> None:
-    first = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
+    first = queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys])
     monkeypatch.setattr(stretches, "STRETCH_TOKENS", 200)
-    second = queue_missing(codes, known, [SITE_DETECTOR], decoys=decoys)
+    second = queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys])
     assert np.array_equal(first.runs.start, second.runs.start)
     assert np.array_equal(first.q, second.q)
 
@@ -273,11 +282,11 @@ def test_q_is_over_the_pairs_of_all_labels(codes, known) -> None:
     levels[:, SITE] = 0
     decoys = ArrayCodes.of(WORLD.axis, levels)
     detectors = [SITE_DETECTOR, Detector(SITE, 1, 210), Detector(RANDOM, 0, 1)]
-    queue = queue_missing(codes, known, detectors, decoys=decoys, min_share=0.0)
-    alone = queue_missing(codes, known, detectors[:1], decoys=decoys, min_share=0.0)
-    noise = queue_missing(codes, known, detectors[2:], decoys=decoys, min_share=0.0)
+    queue = queue_missing(codes, known, detectors, decoys=[decoys], min_share=0.0)
+    alone = queue_missing(codes, known, detectors[:1], decoys=[decoys], min_share=0.0)
+    noise = queue_missing(codes, known, detectors[2:], decoys=[decoys], min_share=0.0)
     assert queue.n_tested == alone.n_tested + noise.n_tested
-    every = queue_missing(codes, known, detectors, decoys=decoys, min_share=0.0, q=1.0)
+    every = queue_missing(codes, known, detectors, decoys=[decoys], min_share=0.0, q=1.0)
     p = np.append(every.p, np.ones(every.n_tested - len(every.p)))
     q = false_discovery_control(p)[: len(every.p)]
     assert every.q == pytest.approx(q)
@@ -289,8 +298,8 @@ def test_q_is_over_the_pairs_of_all_labels(codes, known) -> None:
 
 def test_a_pair_left_out_for_its_share_counts_as_tested(codes, decoys, known) -> None:
     detectors = [SITE_DETECTOR, Detector(RANDOM, 1, 200)]
-    loose = queue_missing(codes, known, detectors, decoys=decoys, min_share=0.0, q=1.0)
-    strict = queue_missing(codes, known, detectors, decoys=decoys, min_share=0.5, q=1.0)
+    loose = queue_missing(codes, known, detectors, decoys=[decoys], min_share=0.0, q=1.0)
+    strict = queue_missing(codes, known, detectors, decoys=[decoys], min_share=0.5, q=1.0)
     assert strict.n_tested == loose.n_tested > len(strict.p)
     assert (strict.share_on_label >= 0.5).all()
     p = np.append(strict.p, np.ones(strict.n_tested - len(strict.p)))
@@ -337,7 +346,7 @@ def test_the_rate_of_the_list_is_bound_where_decoys_are_like_the_rest(known, n_n
             ArrayCodes.of(WORLD.axis, levels),
             known,
             detectors,
-            decoys=ArrayCodes.of(WORLD.axis, noise),
+            decoys=[ArrayCodes.of(WORLD.axis, noise)],
             min_share=0.0,
             q=0.2,
         )

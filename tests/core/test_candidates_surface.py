@@ -66,7 +66,7 @@ def inputs(known) -> dict:
     return {
         "features": ArrayCodes.of(WORLD.axis, levels),
         "control": ArrayCodes.of(WORLD.axis, rng.permutation(levels, axis=0), digest="control"),
-        "decoys": ArrayCodes.of(WORLD.axis, noise, digest="decoys"),
+        "decoys": [ArrayCodes.of(WORLD.axis, noise, digest="decoys")],
         "seeds": [
             ArrayCodes.of(WORLD.axis, planted_levels(WORLD, seed, 20), digest=f"seed{seed}")
             for seed in (1, 2)
@@ -122,7 +122,7 @@ def test_the_control_goes_through_gate_1_where_it_has_seeds(inputs, known) -> No
 
 
 def test_what_was_not_given_is_not_tested(inputs, known) -> None:
-    found = call(inputs, known, seeds=(), control=None, decoys=None)
+    found = call(inputs, known, seeds=(), control=None, decoys=())
     assert set(found.notes) == {"gate 1", "gate 4", "gate 5", "missing annotations"}
     assert found.missing.empty and found.control_count is None
     assert "no control was run" in found.format()
@@ -133,7 +133,7 @@ def test_artefact(inputs, known, tmp_path: Path) -> None:
     out = tmp_path / "candidates"
     found = call(inputs, known, out=out)
     manifest = read_manifest(out, "candidates")
-    assert manifest.inputs["seed 1"] == "seed1" and manifest.inputs["decoys"] == "decoys"
+    assert manifest.inputs["seed 1"] == "seed1" and manifest.inputs["decoys 1"] == "decoys"
     for opened in (Candidates.open(out), call(inputs, known, out=out)):
         for name in ("unexplained", "subtypes", "missing", "hidden", "gates"):
             pd.testing.assert_frame_equal(getattr(opened, name), getattr(found, name))

@@ -73,7 +73,7 @@ def candidates(known, codes) -> Candidates:
     decoys = ArrayCodes.of(WORLD.axis, np.zeros((WORLD.axis.n_tokens, 8), int))
     gates = Gates(n_sets=1_000, n_resamples=100, q_coherence=0.05)
     where = {"known": known, "adapter": WorldAdapter(), "dataset": WORLD, "progress": False}
-    return surface(codes, result(), decoys=decoys, gates=gates, q_missing=0.3, **where)
+    return surface(codes, result(), decoys=[decoys], gates=gates, q_missing=0.3, **where)
 
 
 class Page(HTMLParser):
