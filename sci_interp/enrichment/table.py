@@ -21,6 +21,9 @@ its family: measures are not weighted. Intervals resample families, and the test
 ``hybrid_f1``                 harmonic mean of precision and instance recall (InterPLM's F1)
 ``mcc``                       (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))
 ``lift``                      precision / prevalence
+``auroc``                     probability that a token with the label is more active than one
+                              without, a tie counting half; of all levels, not of the threshold
+``average_precision``         sum of precision x gain in recall over all thresholds
 ``log_odds``                  ln((TP+½)(TN+½) / ((FP+½)(FN+½)))
 ``..._low, ..._high``         95 % interval of the measure, families resampled
 ``p_local, p_swap``           (1 + exceedances) / (1 + draws) under each null
@@ -67,6 +70,7 @@ from sci_interp.schema import LinkClass
 from .chunks import Study
 from .intervals import MEASURES, bootstrap_pairs
 from .linking import Links
+from .ranking import rank_pairs
 from .selection import DIRECTIONS, Selection, share_of_scale
 
 __all__ = ["COLUMNS", "STRONG_F1", "build_table", "format_table", "sort_rows"]
@@ -86,9 +90,10 @@ POINTS = (
     "lift",
     "log_odds",
 )
+AREAS = ("auroc", "average_precision")
 COLUMNS: tuple[str, ...] = (
     "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
-    "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:7], "log_odds",
+    "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:7], *AREAS, "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     "p_local", "p_swap", "p", "q", "q_class", "class", "direction", "chosen_on_hybrid_f1",
     "vault_f1", "vault_log_odds", "replicated", "best",
@@ -188,8 +193,10 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
         **{name: getattr(table, name) for name in POINTS},
     )
     numbers = pd.DataFrame({"feature": feature, "label": label, "bin": result["bin"].to_numpy()})
+    areas = rank_pairs(study, numbers, way.testing)
     ends = bootstrap_pairs(study, numbers, way.testing, n_bootstrap=n_bootstrap)
-    return result.assign(**{name: ends[name].to_numpy() for name in ends})
+    numbers = areas.join(ends)
+    return result.assign(**{name: numbers[name].to_numpy() for name in numbers})
 
 
 def _replicate(study: Study, table: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:

@@ -1,0 +1,219 @@
+"""Areas under the ROC and the precision-recall curve of pairs, exact, from counts of every level.
+
+Codes are quantised, so a feature ranks tokens by at most 256 levels, the lowest of which is
+"inactive". Counts of known and of known positive tokens at each level hold all there is to know of
+the ranking; they are integers and add up over slices.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sci_interp.schema import MAX_LEVEL, Split
+from sci_interp.source import FeatureSource
+
+from .chunks import Study
+from .counts import order_runs
+from .inputs import KnownSource, iterate_slices, known_mask
+from .kernel import compiled, run_ranges
+
+__all__ = ["area_under_roc", "average_precision", "rank_pairs"]
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+N_LEVELS = MAX_LEVEL + 1
+#: Pairs whose levels are counted at once, 4 KiB each.
+MAX_PAIRS = 2**13
+
+
+def rank_pairs(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """Return AUROC and average precision of pairs over the known tokens of a split.
+
+    Parameters
+    ----------
+    study
+        Codes and annotations.
+    pairs : DataFrame
+        Columns ``feature, label``.
+    split
+        Where to rank.
+
+    Returns
+    -------
+    DataFrame
+        The index of ``pairs``; columns ``auroc, average_precision``, as scikit-learn defines them,
+        ties counted. NaN where every known token, or none, has the label.
+    """
+    result = pd.DataFrame(np.nan, index=pairs.index, columns=["auroc", "average_precision"])
+    group = study.selection.group[pairs["label"].to_numpy(np.int64)]
+    for of_group in np.unique(group):
+        mine = pairs[group == of_group].sort_values(["feature", "label"], kind="stable")
+        n_known = int(study.selection.n_known[split][of_group])
+        for first in range(0, len(mine), MAX_PAIRS):
+            part = mine.iloc[first : first + MAX_PAIRS]
+            feature, label = (part[name].to_numpy(np.int64) for name in ("feature", "label"))
+            positive, known = count_levels(
+                study.features,
+                study.known,
+                split,
+                feature=feature,
+                label=label,
+                n_threads=study.settings.n_threads,
+            )
+            n_positive = study.selection.n_positive[split][label]
+            positive[:, 0] = n_positive - positive.sum(axis=1)
+            known[:, 0] = n_known - known.sum(axis=1)
+            areas = [area_under_roc(positive, known), average_precision(positive, known)]
+            result.loc[part.index] = np.stack(areas, axis=1)
+    return result
+
+
+def area_under_roc(positive: Ints, known: Ints) -> Floats:
+    """Return the probability that a positive outranks a negative, a tie counting half.
+
+    Parameters
+    ----------
+    positive, known : (n, n_levels) int64
+        Positive tokens, and all tokens, at each level, ascending.
+
+    Returns
+    -------
+    (n,) float64
+        NaN where one of the two kinds is absent.
+    """
+    negative = known - positive
+    below = np.cumsum(negative, axis=1) - negative
+    twice = (positive * (2 * below + negative)).sum(axis=1)
+    possible = positive.sum(axis=1) * negative.sum(axis=1)
+    area: Floats = np.divide(
+        twice, 2 * possible, out=np.full(len(twice), np.nan), where=possible > 0
+    )
+    return area
+
+
+def average_precision(positive: Ints, known: Ints) -> Floats:
+    """Return the sum of precision x gain in recall over falling thresholds.
+
+    Parameters and results are those of :func:`area_under_roc`, but that tokens without a negative
+    among them have the area 1.
+    """
+    n_positive = positive.sum(axis=1)
+    hit = np.cumsum(positive[:, ::-1], axis=1)
+    active = np.cumsum(known[:, ::-1], axis=1)
+    precision = np.divide(hit, active, out=np.zeros(hit.shape), where=active > 0)
+    total = (precision * positive[:, ::-1]).sum(axis=1)
+    area: Floats = np.divide(
+        total, n_positive, out=np.full(len(total), np.nan), where=n_positive > 0
+    )
+    return area
+
+
+def count_levels(
+    features: FeatureSource,
+    known: KnownSource,
+    split: Split,
+    *,
+    feature: Ints,
+    label: Ints,
+    n_threads: int = 1,
+) -> tuple[Ints, Ints]:
+    """Count the known tokens of one label group at every level of activity, in one pass.
+
+    Parameters
+    ----------
+    features, known
+        Codes and annotations on one axis.
+    split
+        The split.
+    feature, label : (n_pairs,) int64
+        The pairs; their labels belong to one group.
+    n_threads
+        Labels are counted on this many threads; the counts do not depend on it.
+
+    Returns
+    -------
+    positive, known : (n_pairs, 256) int64
+        Known positive tokens, and known tokens, by level of the pair's feature. Level 0, where it
+        is inactive, is left at 0.
+    """
+    labels, of_label = np.unique(label, return_inverse=True)
+    chosen, of_feature = np.unique(feature, return_inverse=True)
+    (group,) = set(np.asarray(known.group_of_label)[labels].tolist())
+    column = np.full(features.n_features, -1, np.int64)
+    column[chosen] = np.arange(len(chosen))
+    pair_of = np.full((len(labels), len(chosen)), -1, np.int32)
+    pair_of[of_label, of_feature] = np.arange(len(label))
+    positive = np.zeros((len(label), N_LEVELS), np.int64)
+    everywhere = np.zeros((len(chosen), N_LEVELS), np.int64)
+    for start, stop in iterate_slices(features.axis, split):
+        codes, runs = features.read(start, stop), known.read(start, stop)
+        mask = known_mask(runs, start, stop - start, len(known.groups))[group]
+        activity = _Activity(codes.indptr, codes.feature, codes.value.astype(np.uint8), column)
+        _add_known(activity, mask, everywhere)
+        order, bounds = order_runs(runs, labels)
+        spans = [np.asarray(edge, np.int64)[order] - start for edge in (runs.start, runs.stop)]
+        work = partial(_count_labels, activity, mask, spans, bounds, pair_of, positive)
+        run_ranges(work, len(labels), size=1, n_threads=n_threads)
+    return positive, everywhere[of_feature]
+
+
+class _Activity(NamedTuple):
+    """Codes of a slice, and the column of every feature in the counts or -1."""
+
+    indptr: Ints
+    feature: NDArray[np.unsignedinteger]
+    level: NDArray[np.uint8]
+    column: Ints
+
+
+def _count_labels(
+    activity: _Activity,
+    known: NDArray[np.bool_],
+    spans: list[Ints],
+    bounds: Ints,
+    pair_of: NDArray[np.int32],
+    positive: Ints,
+    begin: int,
+    end: int,
+) -> None:
+    for at in range(begin, end):
+        first, last = (edge[bounds[at] : bounds[at + 1]] for edge in spans)
+        _add_positive(activity, known, first, last, pair_of[at], positive)
+
+
+@compiled
+def _add_known(activity: _Activity, known: NDArray[np.bool_], counts: Ints) -> None:
+    for token in range(len(known)):
+        if known[token]:
+            for entry in range(activity.indptr[token], activity.indptr[token + 1]):
+                at = activity.column[activity.feature[entry]]
+                if at >= 0:
+                    counts[at, activity.level[entry]] += 1
+
+
+@compiled
+def _add_positive(
+    activity: _Activity,
+    known: NDArray[np.bool_],
+    first: Ints,
+    last: Ints,
+    pair_of: NDArray[np.int32],
+    counts: Ints,
+) -> None:
+    """Add the tokens in the union of one label's runs."""
+    seen = np.zeros(len(known), np.bool_)
+    for run in range(len(first)):
+        for token in range(first[run], last[run]):
+            if seen[token] or not known[token]:
+                continue
+            seen[token] = True
+            for entry in range(activity.indptr[token], activity.indptr[token + 1]):
+                at = activity.column[activity.feature[entry]]
+                if at >= 0 and pair_of[at] >= 0:
+                    counts[pair_of[at], activity.level[entry]] += 1
