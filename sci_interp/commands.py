@@ -150,7 +150,7 @@ def _add_enrich(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--q", type=float, default=0.05, help="false discovery rate")
     parser.add_argument("--n-permutations", type=int, default=4_000)
     parser.add_argument("--n-bootstrap", type=int, default=2_000)
-    parser.add_argument("--dependence", choices=("bh", "by"), default="bh")
+    parser.add_argument("--dependence", choices=("bh", "by", "maxt"), default="bh")
     parser.add_argument("--protocol", choices=("two-stage", "interplm"), default="two-stage")
     _add_seed(parser)
     _add_out(parser)

@@ -88,7 +88,7 @@ class EnrichSettings:
     n_per_label: int = _setting(0, least=0)
     max_entries: int = _setting(MAX_ENTRIES, least=1)
     n_bootstrap: int = _setting(2_000, least=0)
-    dependence: Literal["bh", "by"] = _setting("bh", choices=("bh", "by"))
+    dependence: Literal["bh", "by", "maxt"] = _setting("bh", choices=("bh", "by", "maxt"))
 
 
 @dataclass(frozen=True, kw_only=True)

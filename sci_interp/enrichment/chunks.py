@@ -43,7 +43,7 @@ class LinkSettings:
         Seed of every random draw.
     n_permutations, max_permutations : int
         Draws of a pair at most; and where few pairs are left, draws that resolve their p.
-    dependence : "bh" or "by"
+    dependence : "bh", "by" or "maxt"
         Which adjustment.
     n_threads : int
         Threads; nothing depends on it.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sci_interp.schema import LINK_CLASSES
 
 from .chunks import Study, each_chunk
+from .family_wise import adjust_by_maxima
 from .scores import PairList, Robust, score_pairs
 from .selection import DIRECTIONS, Direction
 from .significance import (
@@ -221,6 +222,22 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
     A pair that cannot be judged on the testing half counts as tested with p = 1. Nuisance labels
     are adjusted by themselves.
     """
+    if study.settings.dependence == "maxt":
+        adjusted = adjust_by_maxima(study, way, pairs)
+    else:
+        adjusted = _adjust(pairs, study)
+    classes = classify_links(
+        adjusted["p"], adjusted["p_local"], adjusted["p_swap"], study.settings.q
+    )
+    unknown = pairs["p"].isna().to_numpy()
+    classes[unknown] = "not identifiable"
+    q = np.where(unknown, np.nan, adjusted["p"])
+    alone = {f"q_{null}": np.where(unknown, np.nan, adjusted[f"p_{null}"]) for null in NULLS}
+    return pairs.assign(direction=way.number, q=q, **alone, **{"class": classes.astype(str)})
+
+
+def _adjust(pairs: pd.DataFrame, study: Study) -> dict[str, NDArray[np.float64]]:
+    """Return p, p_local and p_swap adjusted for the false discovery rate of both directions."""
     nuisance = np.array([label.nuisance for label in study.known.labels], bool)
     of_pair = nuisance[pairs["label"].to_numpy(np.int64)]
     adjusted = {}
@@ -230,11 +247,4 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
         for part in (of_pair, ~of_pair):
             value[part] = adjust_p(filled[part], study.settings.dependence)
         adjusted[name] = np.minimum(2 * value, 1.0)
-    classes = classify_links(
-        adjusted["p"], adjusted["p_local"], adjusted["p_swap"], study.settings.q
-    )
-    unknown = pairs["p"].isna().to_numpy()
-    classes[unknown] = "not identifiable"
-    q = np.where(unknown, np.nan, adjusted["p"])
-    alone = {f"q_{null}": np.where(unknown, np.nan, adjusted[f"p_{null}"]) for null in NULLS}
-    return pairs.assign(direction=way.number, q=q, **alone, **{"class": classes.astype(str)})
+    return adjusted

@@ -57,7 +57,7 @@ def overlap_at_shifts(position: Ints, start: Ints, stop: Ints, n_tokens: int) ->
 @compiled
 def shift_scores(
     position: Ints, units: Units, runs: Runs, label: int, n_shifts: int
-) -> tuple[NDArray[np.float64], Ints]:
+) -> tuple[NDArray[np.float64], Ints, Ints]:
     """Return U of every informative family at every shift, and the number of shifts of each.
 
     A family is shifted by the same fraction of every record's length; it has as many shifts as
@@ -69,6 +69,8 @@ def shift_scores(
         U; columns at or past the family's number of shifts are 0.
     n_of_family : (n_informative,) int64
         The number of shifts.
+    family : (n_informative,) int64
+        The families.
     """
     first = split_by_record(position, units)
     pointer = runs.record[label]
@@ -102,7 +104,7 @@ def shift_scores(
             for shift in range(n_of_family[row]):
                 moved = (shift * n_tokens) // n_of_family[row]
                 scores[row, shift] += units.weight[record] * (both[moved] - expected)
-    return scores, n_of_family
+    return scores, n_of_family, chosen
 
 
 @compiled
@@ -140,7 +142,7 @@ def local_exceedances(
     """
     n_shifts, n_draws, enough = settings
     position = active_positions(entries, pair[0], pair[1])
-    scores, n_of_family = shift_scores(position, units, runs, pair[2], n_shifts)
+    scores, n_of_family, _ = shift_scores(position, units, runs, pair[2], n_shifts)
     observed = studentise(np.sum(scores[:, 0]), np.sum(scores[:, 0] ** 2))
     n_exceed = 0
     for draw in range(n_draws):

@@ -99,7 +99,9 @@ def enrich(
     n_bootstrap
         Resamples of families for the intervals; 0 gives none, and no verdict on replication.
     dependence
-        ``"bh"`` (Benjamini & Hochberg), or ``"by"`` (Benjamini & Yekutieli) for any dependence.
+        ``"bh"`` (Benjamini & Hochberg), ``"by"`` (Benjamini & Yekutieli) for any dependence, or
+        ``"maxt"`` (Westfall & Young) for no false link at all: ``q`` then bounds the probability
+        of a single false rejection, and all ``n_permutations`` are drawn of every pair.
     protocol
         ``"two-stage"``, or ``"interplm"``: the published variant, which tests nothing.
     n_threads
@@ -212,7 +214,7 @@ def _require_settings(settings: Mapping[str, Any]) -> None:
         "max_permutations": (settings["max_permutations"] >= 1, "1 or more"),
         "n_per_label": (settings["n_per_label"] >= 0, "0 (all) or more"),
         "n_bootstrap": (settings["n_bootstrap"] >= 0, "0 or more"),
-        "dependence": (settings["dependence"] in get_args(Dependence), "'bh' or 'by'"),
+        "dependence": (settings["dependence"] in get_args(Dependence), "'bh', 'by' or 'maxt'"),
         "protocol": (settings["protocol"] in get_args(Protocol), "'two-stage' or 'interplm'"),
     }
     for name, (fine, text) in allowed.items():

@@ -28,7 +28,7 @@ __all__ = ["Dependence", "PermutationTest", "adjust_p", "classify_links", "permu
 Floats = NDArray[np.float64]
 #: Draws from one null: exceedances and draws of a pair.
 Null = Callable[..., tuple[int, int]]
-Dependence = Literal["bh", "by"]
+Dependence = Literal["bh", "by", "maxt"]
 
 #: Exceedances at which a pair's draws stop: its p is then known to about a fifth.
 ENOUGH = 20
@@ -110,7 +110,8 @@ def _draw_range(
 def adjust_p(p: Floats, dependence: Dependence = "bh") -> Floats:
     """Return p adjusted for the false discovery rate; NaN stays NaN and is not counted.
 
-    Benjamini & Hochberg (1995), or Benjamini & Yekutieli (2001) under any dependence.
+    Benjamini & Hochberg (1995), or Benjamini & Yekutieli (2001) under any dependence. ``"maxt"``
+    needs the draws and is done by :mod:`sci_interp.enrichment.family_wise`.
     """
     adjusted = np.full(len(p), np.nan)
     tested = np.flatnonzero(~np.isnan(p))

@@ -131,7 +131,7 @@ def _choose_rows(
 @compiled
 def exchange_table(
     position: Ints, first: Ints, units: Units, runs: Runs, label: int
-) -> tuple[NDArray[np.float64], Ints, Ints, Ints]:
+) -> tuple[NDArray[np.float64], Ints, Ints, Ints, NDArray[np.bool_]]:
     """Score every exchange that can matter.
 
     Only families with the feature and families with the label can score. In every stratum the
@@ -146,6 +146,8 @@ def exchange_table(
         First cell of every row, first row of every stratum.
     own : (n_rows,) int64
         Cell of every row with itself: the observed state.
+    by_feature : (n_strata,) bool
+        Whether the stratum's rows are families with the feature, and not with the label.
     """
     has_feature = _active_families(first, units)
     has_label = _active_families(runs.record[label], units)
@@ -164,7 +166,7 @@ def exchange_table(
                     own[row] = cell
                 if has_feature[pair[0]] and has_label[pair[1]]:
                     scores[cell] = exchange_score(position, first, units, runs, label, pair)
-    return scores, cells, bounds, own
+    return scores, cells, bounds, own, by_feature
 
 
 @compiled
@@ -183,7 +185,7 @@ def swap_exceedances(
     _, n_draws, enough = settings
     position = active_positions(entries, pair[0], pair[1])
     first = split_by_record(position, units)
-    scores, cells, bounds, own = exchange_table(position, first, units, runs, pair[2])
+    scores, cells, bounds, own, _ = exchange_table(position, first, units, runs, pair[2])
     observed = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
     deck = np.empty(len(units.member), np.int64)  # places inside strata, partly shuffled per draw
     for stratum in range(len(bounds) - 1):

@@ -428,7 +428,7 @@ def test_other_splits_are_refused(world):
         ({"max_permutations": 0}, "max_permutations"),
         ({"n_per_label": -1}, "n_per_label"),
         ({"n_bootstrap": -1}, "n_bootstrap"),
-        ({"dependence": "bonferroni"}, "'bh' or 'by'"),
+        ({"dependence": "bonferroni"}, "'bh', 'by' or 'maxt'"),
         ({"protocol": "fisher"}, "two-stage"),
     ],
 )

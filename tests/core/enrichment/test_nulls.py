@@ -157,7 +157,7 @@ def test_a_family_shares_its_shift():
     axis, tracks, entries, dense = build(rng, [[10, 20]])
     level, _, _, label, _ = dense
     position = active_positions(entries, 0, 0)
-    scores, n_of_family = shift_scores(position, tracks.units, tracks.runs, 0, 256)
+    scores, n_of_family, _ = shift_scores(position, tracks.units, tracks.runs, 0, 256)
     assert n_of_family.tolist() == [20]
     for shift in range(20):
         total = 0.0
@@ -216,7 +216,7 @@ def test_local_p_equals_exact_enumeration(seed):
     rng = np.random.default_rng(seed)
     _, tracks, entries, _ = build(rng, [[6], [7], [5], [8]])
     position = active_positions(entries, 0, 0)
-    scores, n_shifts = shift_scores(position, tracks.units, tracks.runs, 0, 256)
+    scores, n_shifts, _ = shift_scores(position, tracks.units, tracks.runs, 0, 256)
     rows = [row[:n] for row, n in zip(scores, n_shifts, strict=True)]
     observed = studentise(scores[:, 0].sum(), (scores[:, 0] ** 2).sum())
     exact = exact_p(itertools.product(*rows), observed)
