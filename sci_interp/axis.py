@@ -20,6 +20,7 @@ from .errors import InputError, StoreError
 from .manifest import write_atomically
 from .schema import (
     BLOCK,
+    BLOCKS_SEEN,
     N_TOKENS,
     RECORD,
     RECORD_COLUMNS,
@@ -33,7 +34,7 @@ from .schema import (
     Split,
 )
 
-__all__ = ["DEFAULT_FRACTIONS", "TokenAxis", "block_position"]
+__all__ = ["DEFAULT_FRACTIONS", "TokenAxis", "block_position", "describe_blocks"]
 
 #: Shares of the blocks: a fifth to train on; 40 / 40 / 20 % of the rest to link on.
 DEFAULT_FRACTIONS: Mapping[Split, float] = {
@@ -48,6 +49,12 @@ def block_position(block: str) -> float:
     """Return the place of a block in [0, 1), a hash of its id."""
     digest = hashlib.sha256(f"sci_interp/{block}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
+
+
+def describe_blocks(axis: TokenAxis, splits: Sequence[Split]) -> dict[str, str]:
+    """Return what an encoder remembers of the blocks that it was fitted on; nothing of none."""
+    found = axis.block_interval(splits)
+    return {BLOCKS_SEEN: f"{found[0]!r}:{found[1]!r}"} if found else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +176,17 @@ class TokenAxis:
         """Return the half-open token range of neighbouring splits."""
         first, last = self.record_range(splits)
         return int(self.record_starts[first]), int(self.record_starts[last])
+
+    def block_interval(self, splits: Sequence[Split]) -> tuple[float, float] | None:
+        """Return the lowest and highest place of the blocks of neighbouring splits, or None.
+
+        A block keeps its place in every dataset, so that intervals of two datasets compare.
+        """
+        first, last = self.record_range(splits)
+        if first == last:
+            return None
+        low, high = self.records[BLOCK].iloc[[first, last - 1]].astype(str)
+        return block_position(low), block_position(high)
 
     def require_same(self, other: TokenAxis, what: str, than: str) -> None:
         """Refuse to combine artefacts whose token axes differ."""

@@ -13,7 +13,7 @@ from .axis import DEFAULT_FRACTIONS, TokenAxis
 from .codes import Codes, Encoder, feature_dtype, quantise
 from .errors import InputError, NotFiniteError, StoreError
 from .feature_store import FeatureLayout, FeatureStore, require_valid, shard_tokens, write_store
-from .schema import MAX_LEVEL, RECORD, SHARD_TOKENS, Split
+from .schema import BLOCKS_SEEN, MAX_LEVEL, RECORD, SHARD_TOKENS, Split
 from .source import ActivationSource
 
 __all__ = ["FeatureStore", "encode", "encode_nuisances"]
@@ -48,7 +48,8 @@ def encode(
     names
         Feature names; the encoder's own by default.
     check_parent
-        Refuse an encoder that was made for another model or layer.
+        Refuse an encoder that was made for another model or layer, or fitted on blocks that the
+        source keeps for testing.
     progress
         Show a progress bar.
 
@@ -197,6 +198,29 @@ def _require_fit(encoder: Encoder, source: ActivationSource, check_parent: bool)
             f"{parent['model_digest'][:12]}, not {source.model['name']} "
             f"{source.model['digest'][:12]}",
             todo="Encode activations of that model, or train an encoder on these",
+        )
+
+    _require_unseen(parent, source.axis)
+
+
+def _require_unseen(parent: Mapping[str, str], axis: TokenAxis) -> None:
+    """Refuse an encoder that has seen blocks of the test or vault split."""
+    kept = axis.block_interval(("test", "vault"))
+    if BLOCKS_SEEN not in parent or kept is None:
+        return
+    try:
+        low, high = (float(place) for place in parent[BLOCKS_SEEN].split(":"))
+    except (ValueError, AttributeError):
+        raise StoreError(
+            f"the encoder's file states {BLOCKS_SEEN}={parent[BLOCKS_SEEN]!r}",
+            allowed='two numbers, "0.0:0.52"',
+        ) from None
+    if low <= kept[1] and kept[0] <= high:
+        raise StoreError(
+            f"the encoder was fitted on blocks with places from {low:.3f} to {high:.3f}, and this "
+            f"source keeps those from {kept[0]:.3f} to {kept[1]:.3f} for testing",
+            todo="Use the split shares that it was fitted with, or fit another on these splits; "
+            "check_parent=False where the data have no block in common",
         )
 
 

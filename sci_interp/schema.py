@@ -39,6 +39,9 @@ SHARD_TOKENS: Final = 65_536
 CHUNK_TOKENS: Final = 1_024
 MAX_SHARD_BYTES: Final = 128 * 2**20
 
+#: Key under which an encoder states the blocks it was fitted on, by their places in [0, 1).
+BLOCKS_SEEN: Final = "blocks_seen"
+
 #: Activity entries that enrichment holds at once, five bytes each.
 MAX_ENTRIES: Final = 2**22
 

@@ -40,7 +40,7 @@ class ChannelProjection(LinearProjection):
             weight=np.where(varies, 1.0 / deviation, 0.0).astype(np.float32),
             cut=np.zeros(source.width, np.float32),
             names=two_sided_names("channel", source.width),
-            parent=describe_parent(source),
+            parent=describe_parent(source, splits),
             scale=np.zeros(2 * source.width, np.float32),
             details={"splits": list(splits)},
         )

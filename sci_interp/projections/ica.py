@@ -70,7 +70,7 @@ class IcaProjection(LinearProjection):
             weight=unmixing.astype(np.float32),
             cut=np.zeros(unmixing.shape[1], np.float32),
             names=two_sided_names("ica", unmixing.shape[1]),
-            parent=describe_parent(source),
+            parent=describe_parent(source, splits),
             scale=np.zeros(2 * unmixing.shape[1], np.float32),
             details={
                 "splits": list(splits),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sci_interp.axis import describe_blocks
 from sci_interp.codes import Codes, feature_dtype
 from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.manifest import (
@@ -22,6 +23,7 @@ from sci_interp.manifest import (
     read_manifest,
     write_atomically,
 )
+from sci_interp.schema import Split
 from sci_interp.shards import verify_file
 from sci_interp.source import ActivationSource
 from sci_interp.threads import one_blas_thread
@@ -216,13 +218,14 @@ def two_sided_names(prefix: str, n_directions: int) -> tuple[str, ...]:
     return tuple(f"{prefix} {index} {sign}" for sign in "+-" for index in range(n_directions))
 
 
-def describe_parent(source: ActivationSource) -> dict[str, str]:
+def describe_parent(source: ActivationSource, splits: Sequence[Split]) -> dict[str, str]:
     """Return what a projection remembers of the activations that it was fitted on."""
     return {
         "model": source.model["name"],
         "model_digest": source.model["digest"],
         "layer": source.layer,
         "activations": source.digest,
+        **describe_blocks(source.axis, splits),
     }
 
 

@@ -61,7 +61,7 @@ class PcaProjection(LinearProjection):
             weight=fix_signs(vectors).astype(np.float32),
             cut=np.zeros(n_components, np.float32),
             names=two_sided_names("pca", n_components),
-            parent=describe_parent(source),
+            parent=describe_parent(source, splits),
             scale=np.zeros(2 * n_components, np.float32),
             details={"splits": list(splits), "variance_share": share.tolist()},
         )

@@ -88,7 +88,7 @@ class ProbeProjection(LinearProjection):
             weight=weight.astype(np.float32),
             cut=cut.astype(np.float32),
             names=tuple(f"probe {label.name}" for label in known.labels),
-            parent=describe_parent(source),
+            parent=describe_parent(source, splits),
             scale=np.zeros(len(known.labels), np.float32),
             details={"splits": list(splits), "ridge": ridge, "annotations": known.digest},
         )

@@ -50,7 +50,7 @@ class SparseAutoencoder:
         Share of training tokens on which a feature fires.
     parent : mapping
         Whose activations it was trained on: ``model``, ``model_digest``, ``layer``,
-        ``activations``.
+        ``activations``, ``blocks_seen``.
     training : mapping
         Settings and results of its training.
     """

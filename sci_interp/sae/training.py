@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
+from sci_interp.axis import describe_blocks
 from sci_interp.batches import ShuffledBatches
 from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.manifest import (
@@ -197,6 +198,7 @@ def _assemble(
             "model_digest": source.model["digest"],
             "layer": source.layer,
             "activations": source.digest,
+            **describe_blocks(source.axis, settings.splits),
         },
         training={**settings.as_json(), "curve": curve},
     )

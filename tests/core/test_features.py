@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sci_interp import feature_store, features
 from sci_interp.adapter import Nuisances
-from sci_interp.axis import TokenAxis
+from sci_interp.axis import TokenAxis, describe_blocks
 from sci_interp.codes import Codes, quantise
 from sci_interp.errors import InputError, NotFiniteError, SciInterpError, StoreError
 from sci_interp.features import FeatureStore, encode, encode_nuisances
@@ -318,6 +318,26 @@ def test_an_encoder_that_does_not_fit_is_refused(tmp_path):
             encode(encoder, source, out=tmp_path / "features", progress=False)
     assert not (tmp_path / "features").exists()
     encode(cases[2][0], source, out=tmp_path / "f", check_parent=False, progress=False)
+
+
+def test_an_encoder_that_has_seen_what_is_kept_for_testing_is_refused(tmp_path):
+    source = make_source()
+    low, high = source.axis.block_interval(("test", "vault"))
+    cases = [
+        (f"0.0:{low + 1e-9!r}", "fitted on blocks with places from 0.000 to"),
+        (f"{high!r}:1.0", "for testing"),
+        ("half", "states blocks_seen='half'"),
+    ]
+    for number, (seen, message) in enumerate(cases):
+        encoder = Threshold(parent={"layer": "array", "blocks_seen": seen})
+        with pytest.raises(StoreError, match=message):
+            encode(encoder, source, out=tmp_path / "features", progress=False)
+        out = tmp_path / f"unchecked-{number}"
+        encode(encoder, source, out=out, check_parent=False, progress=False)
+    assert not (tmp_path / "features").exists()
+    seen = describe_blocks(source.axis, ("train", "discovery"))
+    encode(Threshold(parent=seen), source, out=tmp_path / "fits", progress=False)
+    assert describe_blocks(source.axis, ()) == {}
 
 
 def test_the_encoder_of_this_model_and_layer_is_accepted(tmp_path):
