@@ -26,6 +26,8 @@ from .streams import require_layer
 from .study import Study, read_study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .candidates import Candidates
     from .enrichment import EnrichmentResult
     from .projections import LinearProjection
@@ -35,8 +37,9 @@ __all__ = ["StudyResult", "run"]
 
 #: The linear projection that is fitted to the labels.
 PROBE = "probe"
+CHANNELS = "channels"
 #: Baselines that are linear projections of the activations.
-PROJECTIONS = ("channels", "pca", "ica", PROBE)
+PROJECTIONS = (CHANNELS, "pca", "ica", PROBE)
 SHUFFLED = "shuffled"
 #: What every method that uses no label is fitted on: the autoencoders and the projections alike.
 UNLABELLED: tuple[Split, ...] = ("train", "discovery")
@@ -54,6 +57,8 @@ class StudyResult:
         Folder of all artefacts.
     enrichment : EnrichmentResult
         Features linked to labels, with baselines.
+    sparse_probes : DataFrame
+        How well few features together tell each label, by source and number of features.
     candidates : Candidates
         The two queues.
     fidelity : Fidelity
@@ -64,19 +69,18 @@ class StudyResult:
 
     out: Path
     enrichment: EnrichmentResult
+    sparse_probes: pd.DataFrame
     candidates: Candidates
     fidelity: Fidelity
     report: Path
 
     def format(self) -> str:
         """Return the tables as text."""
-        parts = [
-            self.fidelity_line(),
-            self.enrichment.format(),
-            self.candidates.format(),
-            f"Report: {self.report}",
-        ]
-        return "\n\n".join(parts)
+        from .enrichment.sparse_probes import format_sparse_probes
+
+        parts = [self.fidelity_line(), self.enrichment.format()]
+        parts += [format_sparse_probes(self.sparse_probes), self.candidates.format()]
+        return "\n\n".join([*parts, f"Report: {self.report}"])
 
     def fidelity_line(self) -> str:
         """Return the fidelity in one line."""
@@ -117,7 +121,8 @@ def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
         _tell(progress, f"== {number}/{len(steps)} {label}")
         step()
         _tell(progress, f"   {time.monotonic() - started:.1f} s")
-    return StudyResult(study.out, work.enrichment, work.candidates, work.fidelity, work.report)
+    found = (work.enrichment, work.sparse_probes, work.candidates, work.fidelity)
+    return StudyResult(study.out, *found, work.report)
 
 
 def _tell(progress: bool, text: str) -> None:
@@ -143,6 +148,7 @@ class _Work:
     decoys: list[FeatureStore] = field(default_factory=list)
     fidelity: Fidelity = field(init=False)
     enrichment: EnrichmentResult = field(init=False)
+    sparse_probes: pd.DataFrame = field(init=False)
     candidates: Candidates = field(init=False)
     report: Path = field(init=False)
 
@@ -165,6 +171,7 @@ class _Work:
             yield f"baseline: {name}", self.baseline_step(name)
         yield "decoys: inputs without labels", self.encode_decoys
         yield "enrich: features and labels", self.enrich_features
+        yield "sparse probes: few features together", self.probe_features
         yield "surface: candidates", self.surface_candidates
         yield "report", self.write_page
 
@@ -282,7 +289,7 @@ class _Work:
             ):
                 return found
         fitted: LinearProjection
-        if name == "channels":
+        if name == CHANNELS:
             fitted = projections.ChannelProjection.fit(self.source, UNLABELLED)
         elif name == "pca":
             fitted = projections.PcaProjection.fit(self.source, UNLABELLED)
@@ -338,6 +345,17 @@ class _Work:
             **vars(self.study.enrich),
         )
 
+    def probe_features(self) -> None:
+        from .enrichment.sparse_probes import probe_sources
+
+        channels = {name: store for name, store in self.baselines.items() if name == CHANNELS}
+        self.sparse_probes = probe_sources(
+            {"features": self.features[0], **channels},
+            self.known,
+            out=self.study.out / "sparse-probes",
+            progress=self.progress,
+        )
+
     def surface_candidates(self) -> None:
         from .candidates import surface
 
@@ -365,6 +383,7 @@ class _Work:
         self.report = write_report(
             self.study.out / REPORT_FILE,
             result=self.enrichment,
+            sparse_probes=self.sparse_probes,
             candidates=self.candidates,
             features=self.features[0],
             known=self.known,

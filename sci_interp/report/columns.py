@@ -60,6 +60,14 @@ SUMMARY_COLUMNS = (
     Column("n_tested", "Tested"),
     Column("n_not_identifiable", "Not identifiable", "too few independent families to judge"),
 )
+PROBE_COLUMNS = (
+    Column("source", "Source"),
+    Column("k", "Features together"),
+    Column("n_labels", "Labels", "no nuisances, in at least 8 families of each half"),
+    Column("mean_auroc", "Mean AUROC", "over labels, of test tokens"),
+    Column("mean_average_precision", "Mean average precision", "over labels, of test tokens"),
+    Column("n_labels_f1", "Labels, F1 > 0.5", "of test tokens, at the threshold of discovery"),
+)
 UNEXPLAINED_COLUMNS = (
     Column("feature", "Feature"),
     Column("kind", "Kind"),

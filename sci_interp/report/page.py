@@ -27,6 +27,7 @@ from .columns import (
     HIDDEN_COLUMNS,
     LINK_COLUMNS,
     MISSING_COLUMNS,
+    PROBE_COLUMNS,
     SUMMARY_COLUMNS,
     UNEXPLAINED_COLUMNS,
     Column,
@@ -74,6 +75,7 @@ def write_report(
     adapter: Adapter,
     dataset: Dataset,
     fidelity: object = None,
+    sparse_probes: pd.DataFrame | None = None,
     title: str = "",
     n_top: int = 12,
 ) -> Path:
@@ -91,6 +93,8 @@ def write_report(
         Who names and draws the records.
     fidelity
         A dataclass or mapping of what the dictionary preserves, as ``fidelity`` returns it.
+    sparse_probes
+        How well few features together tell each label, as a study measures it.
     title
         Heading; by default the model's name.
     n_top
@@ -112,6 +116,7 @@ def write_report(
         fidelity=_pairs(fidelity),
         headlines=_headlines(result, candidates),
         summary=_table(result.summary, SUMMARY_COLUMNS),
+        sparse_probes=_probe_table(sparse_probes),
         links=_table(links[~nuisance], LINK_COLUMNS, _N_LINKS),
         nuisance_links=_table(links[nuisance], LINK_COLUMNS, _N_LINKS),
         shades=SHADES,
@@ -162,6 +167,14 @@ def _table(table: pd.DataFrame, columns: Sequence[Column], n_rows: int | None = 
     present = [column for column in columns if column.name in table]
     rows = cells(table, [column.name for column in present], n_rows)
     return _Table(present, rows, len(table))
+
+
+def _probe_table(probes: pd.DataFrame | None) -> _Table:
+    if probes is None:
+        return _Table(PROBE_COLUMNS, [], 0)
+    from sci_interp.enrichment.sparse_probes import summarise_sparse_probes
+
+    return _table(summarise_sparse_probes(probes), PROBE_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,6 +50,23 @@ def test_planted_labels_are_found(finished: tuple[Path, StudyResult]) -> None:
         assert source in text
 
 
+def test_sparse_probes_are_measured_of_features_and_channels(
+    finished: tuple[Path, StudyResult],
+) -> None:
+    _, result = finished
+    probes = result.sparse_probes
+    assert list(probes["source"].unique()) == ["features", "channels"]
+    assert set(probes["label"]) == {"MOTIF", "RUN"}
+    assert sorted(probes["k"].unique()) == [1, 2, 5, 10]
+    assert probes.loc[probes["source"] == "features", "auroc"].min() > 0.6
+    for name in ("probes.csv", "probes.parquet", "manifest.json"):
+        assert (result.out / "sparse-probes" / name).is_file()
+    made_from = read_manifest(result.out / "sparse-probes", "sparse-probes").inputs
+    assert made_from["features features"] == read_manifest(result.out / "features-0").digest
+    assert "Sparse probes, chosen on discovery" in result.format()
+    assert "Sparse probes" in result.report.read_text(encoding="utf-8")
+
+
 def test_every_artefact_says_from_what_it_was_made(finished: tuple[Path, StudyResult]) -> None:
     out = finished[1].out
     enrichment = read_manifest(out / "enrichment", "enrichment")

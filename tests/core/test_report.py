@@ -148,6 +148,15 @@ def test_equal_inputs_give_equal_bytes(tmp_path, known, codes, candidates) -> No
     assert first == write(tmp_path / "b.html", known, codes, candidates)
 
 
+def test_sparse_probes_are_summarised(tmp_path, known, codes, candidates) -> None:
+    rows = [(HOSTILE, f"L{at}", k, 0.75, 0.25, 0.4 + 0.2 * at) for at in range(2) for k in (1, 2)]
+    columns = ["source", "label", "k", "auroc", "average_precision", "f1"]
+    probes = pd.DataFrame(rows, columns=columns)
+    page = check_closed(write(tmp_path / "a.html", known, codes, candidates, sparse_probes=probes))
+    assert "Features together" in page.text and "0.750" in page.text
+    assert "Sparse probes" not in Page(write(tmp_path / "b.html", known, codes, candidates)).text
+
+
 def test_fidelity_may_be_a_dataclass(tmp_path, known, codes, candidates) -> None:
     @dataclass
     class Fidelity:
