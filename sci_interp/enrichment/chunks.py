@@ -26,7 +26,7 @@ __all__ = ["Chunk", "LinkSettings", "Study", "each_chunk"]
 Ints = NDArray[np.int64]
 
 #: Integers that the tracks of a block of labels may take while they are read.
-TRACK_NUMBERS = 2**21
+TRACK_NUMBERS = 2**19
 #: Integers that an instance takes at that time.
 NUMBERS_PER_INSTANCE = 16
 
