@@ -111,6 +111,7 @@ def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chun
         mine = pairs[group == of_group].sort_values(["feature", "bin", "label"], kind="stable")
         for labels in _label_blocks(study, split, np.unique(mine["label"].to_numpy(np.int64))):
             tracks = read_labels(study.features.axis, study.known, split, int(of_group), labels)
+            release_free_memory()
             listed = mine[mine["label"].isin(labels)]
             yield from _each_feature_chunk(study, tracks, listed)
 
@@ -150,6 +151,7 @@ def _each_feature_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) 
             n_entries=n_entries[part],
             floors=study.selection.floors,
         )
+        release_free_memory()
         piece = pairs.iloc[bounds[first] : bounds[last]]
         listed = PairList(
             np.searchsorted(chosen[part], piece["feature"].to_numpy()).astype(np.int64),

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 #: Measures that get an interval.
 MEASURES = ("log_odds", "f1", "hybrid_f1")
 #: Numbers of one temporary array.
-MAX_NUMBERS = 2**18
+MAX_NUMBERS = 2**16
 
 
 def bootstrap_pairs(
