@@ -43,7 +43,7 @@ MAX_SHARD_BYTES: Final = 128 * 2**20
 BLOCKS_SEEN: Final = "blocks_seen"
 
 #: Activity entries that enrichment holds at once, five bytes each.
-MAX_ENTRIES: Final = 2**20
+MAX_ENTRIES: Final = 2**21
 
 #: Quantised codes: level q in 1..255 stands for ``scale * 2 ** ((q - 255) / LEVELS_PER_OCTAVE)``.
 MAX_LEVEL: Final = 255

@@ -29,7 +29,9 @@ Floats = NDArray[np.float64]
 
 N_LEVELS = MAX_LEVEL + 1
 #: Pairs whose levels are counted at once, 4 KiB each.
-MAX_PAIRS = 2**13
+MAX_PAIRS = 2**11
+#: Pairs whose areas are computed at once.
+PAIRS_AT_ONCE = 64
 
 
 def rank_pairs(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFrame:
@@ -69,9 +71,18 @@ def rank_pairs(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFrame:
             n_positive = study.selection.n_positive[split][label]
             positive[:, 0] = n_positive - positive.sum(axis=1)
             known[:, 0] = n_known - known.sum(axis=1)
-            areas = [area_under_roc(positive, known), average_precision(positive, known)]
-            result.loc[part.index] = np.stack(areas, axis=1)
+            result.loc[part.index] = _areas(positive, known)
     return result
+
+
+def _areas(positive: Ints, known: Ints) -> Floats:
+    """Return both areas ``(n, 2)``, a few pairs at a time: their temporary arrays are large."""
+    areas = np.empty((len(positive), 2))
+    for first in range(0, len(positive), PAIRS_AT_ONCE):
+        rows = slice(first, first + PAIRS_AT_ONCE)
+        areas[rows, 0] = area_under_roc(positive[rows], known[rows])
+        areas[rows, 1] = average_precision(positive[rows], known[rows])
+    return areas
 
 
 def area_under_roc(positive: Ints, known: Ints) -> Floats:
