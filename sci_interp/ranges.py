@@ -48,7 +48,7 @@ def merge_ranges(
     owner, start, stop = key[order].astype(np.int64), start[order], stop[order]
     # Ranges of different keys are laid out apart, so that one running maximum serves all.
     span = int(stop.max()) + 1
-    _, rank = np.unique(owner, return_inverse=True)
+    rank = np.append(0, np.cumsum(owner[1:] != owner[:-1]))
     reach = np.maximum.accumulate(stop + rank * span)
     opens = np.append(True, start[1:] + rank[1:] * span > reach[:-1])
     first = np.flatnonzero(opens)

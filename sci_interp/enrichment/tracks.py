@@ -175,11 +175,13 @@ def read_labels(
         ranges.append(_rows(mine, piece.known_group, piece.known_start, piece.known_stop))
     _, known_start, known_stop = merge_ranges(*_join(ranges, 3))
     label, instance, first, last = _join(runs, 4)
+    runs.clear()  # a label of many short runs is the largest array here
     first = _known_coordinate(first, known_start, known_stop)
     last = _known_coordinate(last, known_start, known_stop)
+    label = np.searchsorted(labels, label)
     inside = last > first
-    label = np.searchsorted(labels, label)[inside]
-    instance, first, last = instance[inside], first[inside], last[inside]
+    if not inside.all():
+        label, instance, first, last = (x[inside] for x in (label, instance, first, last))
     units = _read_units(axis, split, known_start, known_stop)
     return LabelTracks(
         split,
