@@ -46,6 +46,7 @@ def merge_ranges(
         return empty, empty, empty
     order = np.lexsort((start, key))
     owner, start, stop = key[order].astype(np.int64), start[order], stop[order]
+    del key, order  # as long as all that follows
     # Ranges of different keys are laid out apart, so that one running maximum serves all.
     span = int(stop.max()) + 1
     rank = np.append(0, np.cumsum(owner[1:] != owner[:-1]))

@@ -165,20 +165,23 @@ def read_labels(
     """
     if labels is None:
         labels = np.flatnonzero(np.asarray(known.group_of_label) == group).astype(np.int64)
-    runs: list[list[Ints]] = []
-    ranges: list[list[Ints]] = []
+    runs: list[list[NDArray[np.signedinteger]]] = []
+    ranges: list[list[NDArray[np.signedinteger]]] = []
+    # A label of many short runs is the largest array here.
+    narrow = np.int32 if axis.n_tokens * len(known.labels) < 2**31 else np.int64
     for start, stop in iterate_slices(axis, split):
         piece = known.read(start, stop)
         mine = np.isin(piece.label, labels)
-        runs.append(_rows(mine, piece.label, piece.instance, piece.start, piece.stop))
+        runs.append(_rows(mine, narrow, piece.label, piece.instance, piece.start, piece.stop))
         mine = np.asarray(piece.known_group) == group
-        ranges.append(_rows(mine, piece.known_group, piece.known_start, piece.known_stop))
+        columns = (piece.known_group, piece.known_start, piece.known_stop)
+        ranges.append(_rows(mine, np.int64, *columns))
     _, known_start, known_stop = merge_ranges(*_join(ranges, 3))
     label, instance, first, last = _join(runs, 4)
-    runs.clear()  # a label of many short runs is the largest array here
-    first = _known_coordinate(first, known_start, known_stop)
-    last = _known_coordinate(last, known_start, known_stop)
-    label = np.searchsorted(labels, label)
+    runs.clear()
+    first = _known_coordinate(first, known_start, known_stop).astype(narrow)
+    last = _known_coordinate(last, known_start, known_stop).astype(narrow)
+    label = np.searchsorted(labels, label).astype(narrow)
     inside = last > first
     if not inside.all():
         label, instance, first, last = (x[inside] for x in (label, instance, first, last))
@@ -291,15 +294,16 @@ def _fill_entries(
                 cursor[at] += 1
 
 
-def _rows(chosen: NDArray[np.bool_], *columns: NDArray[np.integer]) -> list[Ints]:
-    return [np.asarray(column, np.int64)[chosen] for column in columns]
+def _rows(
+    chosen: NDArray[np.bool_], dtype: type[np.signedinteger], *columns: NDArray[np.integer]
+) -> list[NDArray[np.signedinteger]]:
+    return [np.asarray(column)[chosen].astype(dtype) for column in columns]
 
 
-def _join(parts: list[list[Ints]], n_columns: int) -> list[Ints]:
-    return [
-        np.concatenate([np.zeros(0, np.int64), *(part[column] for part in parts)])
-        for column in range(n_columns)
-    ]
+def _join(parts: list[list[NDArray[np.signedinteger]]], n_columns: int) -> list[Ints]:
+    if not parts:
+        return [np.zeros(0, np.int64)] * n_columns
+    return [np.concatenate([part[column] for part in parts]) for column in range(n_columns)]
 
 
 def _known_coordinate(token: Ints, known_start: Ints, known_stop: Ints) -> Ints:
@@ -340,6 +344,7 @@ def _union(label: Ints, start: Ints, stop: Ints, units: Units, n_labels: int) ->
     n_records = len(units.start) - 1
     record = np.searchsorted(units.start, start, side="right") - 1
     key, start, stop = merge_ranges(label * max(n_records, 1) + record, start, stop)
+    start, stop = start.astype(np.int64), stop.astype(np.int64)
     # Labels x records can be the largest array of a study: narrow, and filled label by label.
     narrow = np.int32 if len(start) < 2**31 else np.int64
     first = np.empty((n_labels, n_records + 1), narrow)
@@ -354,10 +359,12 @@ def _instances(
 ) -> Instances:
     order = np.lexsort((start, instance, label))
     label, instance, start, stop = (x[order] for x in (label, instance, start, stop))
+    del order
     new = (label[1:] != label[:-1]) | (instance[1:] != instance[:-1])
     run = np.flatnonzero(np.append(True, new)) if len(label) else np.zeros(0, np.int64)
     record = np.searchsorted(units.start, start[run], side="right") - 1
     family = np.searchsorted(units.first, record, side="right") - 1
     first = np.searchsorted(label[run], np.arange(n_labels + 1))
     ends = np.append(run, len(label)).astype(np.int64)
+    start, stop = start.astype(np.int64), stop.astype(np.int64)
     return Instances(first.astype(np.int64), ends, family.astype(np.int64), start, stop)
