@@ -177,6 +177,12 @@ class TokenAxis:
         first, last = self.record_range(splits)
         return int(self.record_starts[first]), int(self.record_starts[last])
 
+    def record_weights(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the weight of its record for every token of a range of whole records."""
+        first, last = np.searchsorted(self.record_starts, (start, stop))
+        weight = self.records[WEIGHT].to_numpy(np.float64)[first:last]
+        return np.repeat(weight, np.diff(self.record_starts[first : last + 1]))
+
     def block_interval(self, splits: Sequence[Split]) -> tuple[float, float] | None:
         """Return the lowest and highest place of the blocks of neighbouring splits, or None.
 

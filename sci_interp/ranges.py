@@ -54,7 +54,7 @@ def merge_ranges(
     opens = np.append(True, start[1:] + rank[1:] * span > reach[:-1])
     first = np.flatnonzero(opens)
     last = np.append(first[1:], len(owner)) - 1
-    return owner[first], start[first], reach[last] - rank[last] * span
+    return owner[first], start[first].astype(np.int64), reach[last] - rank[last] * span
 
 
 class RangeWriter:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sci_interp.axis import TokenAxis
 from sci_interp.codes import Codes
-from sci_interp.schema import LEVELS_PER_OCTAVE, MAX_LEVEL, WEIGHT, Split
+from sci_interp.schema import LEVELS_PER_OCTAVE, MAX_LEVEL, Split
 from sci_interp.source import FeatureSource
 
 from .counts import order_runs
@@ -169,10 +169,7 @@ class _WeightedTokens(NamedTuple):
     def of(
         cls, axis: TokenAxis, start: int, codes: Codes, known: NDArray[np.bool_]
     ) -> _WeightedTokens:
-        starts = axis.record_starts
-        first, last = np.searchsorted(starts, (start, start + len(known)))
-        of_record = axis.records[WEIGHT].to_numpy(np.float64)[first:last]
-        weight = np.repeat(of_record, np.diff(starts[first : last + 1]))
+        weight = axis.record_weights(start, start + len(known))
         level = np.asarray(codes.value, np.uint8)
         return cls(codes.indptr, codes.feature, level, np.where(known, weight, 0.0))
 

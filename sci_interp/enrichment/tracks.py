@@ -344,7 +344,6 @@ def _union(label: Ints, start: Ints, stop: Ints, units: Units, n_labels: int) ->
     n_records = len(units.start) - 1
     record = np.searchsorted(units.start, start, side="right") - 1
     key, start, stop = merge_ranges(label * max(n_records, 1) + record, start, stop)
-    start, stop = start.astype(np.int64), stop.astype(np.int64)
     # Labels x records can be the largest array of a study: narrow, and filled label by label.
     narrow = np.int32 if len(start) < 2**31 else np.int64
     first = np.empty((n_labels, n_records + 1), narrow)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sci_interp.annotations import AnnotationSlice, AnnotationStore
 from sci_interp.errors import InputError
-from sci_interp.schema import WEIGHT, Split
+from sci_interp.schema import Split
 from sci_interp.source import ActivationSource
 from sci_interp.threads import one_blas_thread
 
@@ -81,7 +81,9 @@ class ProbeProjection(LinearProjection):
         state = _ClassMoments.zero(known, source.width)
         for start, values in read_slices(source, ranges):
             stop = start + len(values)
-            state.add(known.read(start, stop), start, values, _token_weights(source, start, stop))
+            state.add(
+                known.read(start, stop), start, values, source.axis.record_weights(start, stop)
+            )
         mean, weight, cut = state.solve(ridge)
         found = cls(
             mean=mean.astype(np.float32),
@@ -194,10 +196,3 @@ def _indicator(found: AnnotationSlice, start: int, n_tokens: int, n_labels: int)
     per_label = np.bincount(label, weights=length, minlength=n_labels).astype(np.int64)
     indptr = np.append(0, per_label.cumsum())
     return csr_array((np.ones(len(token)), token, indptr), shape=(n_labels, n_tokens))
-
-
-def _token_weights(source: ActivationSource, start: int, stop: int) -> NDArray[np.float64]:
-    starts = source.axis.record_starts
-    first, last = np.searchsorted(starts, (start, stop))
-    weight = source.axis.records[WEIGHT].to_numpy(np.float64)[first:last]
-    return np.repeat(weight, np.diff(starts[first : last + 1]))
