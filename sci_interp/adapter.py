@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adapter",
+    "Covariate",
     "Dataset",
     "Label",
+    "Measurable",
     "ModelIdentity",
     "Nuisances",
+    "Plane",
+    "Polyline",
     "RecordActivations",
     "RecordAnnotations",
     "RecordView",
     "Replacement",
     "TokenLoss",
+    "WithCovariates",
 ]
 
 #: Maps the activations of real tokens ``(n, width)`` to what the network shall see instead.
@@ -97,11 +102,15 @@ class RecordAnnotations:
         Runs with the same label and key belong to one instance (a disulfide bond has two).
     known : sequence of (group, start, stop)
         Where each label group was assessed; elsewhere it is unknown.
+    events : mapping of (label name, instance key) to event id
+        Instances of several records that are one event: a storm followed through time. An
+        instance that is not listed is an event of its own.
     """
 
     record: str
     runs: Sequence[tuple[str, str, int, int]]
     known: Sequence[tuple[str, int, int]]
+    events: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +130,80 @@ class Nuisances:
 
 
 @dataclass(frozen=True, eq=False)
+class Covariate:
+    """A number that is known at every token and may explain a feature: a physical field, latitude.
+
+    Attributes
+    ----------
+    name : str
+        ``"pressure anomaly"``.
+    unit : str
+        ``"Pa"``; empty for pure numbers.
+    definition : str
+        What it is and where it comes from.
+    """
+
+    name: str
+    unit: str
+    definition: str
+
+
+@dataclass(frozen=True, eq=False)
+class Polyline:
+    """A line in the coordinates of a plane, such as a coast.
+
+    Attributes
+    ----------
+    x, y : (n_points,) float64
+        Its points.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A regular grid on which the tokens of a record lie, and a field to draw contours of.
+
+    Attributes
+    ----------
+    x_name, y_name : str
+        ``"longitude"``, ``"latitude"``.
+    x, y : (n_x,), (n_y,) float64
+        Centres of the token cells, x ascending, y in either order.
+    cell : (n_tokens,) int64
+        ``row * n_x + column`` of every token; several tokens may share a cell (levels).
+    period : float
+        Length after which x repeats (360); 0 where it does not.
+    field_x, field_y : (n_field_x,), (n_field_y,) float64
+        Grid of the field, in the same coordinates.
+    field : (n_field_y, n_field_x) float32
+        What contours are drawn of; NaN where unknown.
+    field_name, field_unit : str
+        ``"sea-level pressure"``, ``"hPa"``.
+    contour_step : float
+        Distance of the contours in the field's unit.
+    outlines : tuple of Polyline
+        Coastlines.
+    """
+
+    x_name: str
+    y_name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    cell: NDArray[np.int64]
+    period: float
+    field_x: NDArray[np.float64]
+    field_y: NDArray[np.float64]
+    field: NDArray[np.float32]
+    field_name: str
+    field_unit: str
+    contour_step: float
+    outlines: tuple[Polyline, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class RecordView:
     """What a report draws of one record.
 
@@ -132,11 +215,14 @@ class RecordView:
         One short symbol per token (a residue letter); empty for gridded records.
     link : str
         Where a reader finds the record; empty where there is no such place.
+    plane : Plane or None
+        The map of a gridded record; None for chains of symbols.
     """
 
     title: str
     symbols: tuple[str, ...]
     link: str = ""
+    plane: Plane | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +246,13 @@ class TokenLoss:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Records opened by an adapter."""
+    """Records opened by an adapter.
+
+    A dataset of gridded records also has the attribute ``step_weights``, a tuple of positive
+    integers: the tokens of every record then lie in steps of that many (a column of cells from
+    pole to pole), token ``i`` weighs ``step_weights[i % len(step_weights)]`` (its area), and tracks
+    are shifted by whole steps, so that every token keeps its row (its latitude).
+    """
 
     @property
     def digest(self) -> str:
@@ -168,7 +260,11 @@ class Dataset(Protocol):
 
     @property
     def table(self) -> pd.DataFrame:
-        """Columns ``record, block, n_tokens`` and ``stratum`` (exchange covariate)."""
+        """Columns ``record, block, n_tokens``, and optionally ``stratum`` and ``exchange``.
+
+        Whole tracks are exchanged between blocks of similar ``stratum`` (a number, by default
+        ``n_tokens``) or, where the column is there, of the same ``exchange`` (a text: the season).
+        """
 
 
 @runtime_checkable
@@ -244,6 +340,38 @@ class Adapter(Protocol):
 
     def view(self, dataset: Dataset, record: str) -> RecordView:
         """Return what a report shows of one record."""
+
+
+@runtime_checkable
+class WithCovariates(Protocol):
+    """An adapter that knows numbers at every token; they become a baseline."""
+
+    def covariates(self, dataset: Dataset) -> Sequence[Covariate]:
+        """Return the covariates of a dataset, in a fixed order."""
+
+    def covariate_values(self, dataset: Dataset, record: str) -> NDArray[np.float32]:
+        """Return finite values ``(n_tokens, n_covariates)`` of one record."""
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """An adapter whose network's answer can be measured, so that interventions have an effect."""
+
+    def endpoints(self, dataset: Dataset) -> Mapping[str, str]:
+        """Return the name and definition, with unit, of what :meth:`measure` measures."""
+
+    def measure(
+        self,
+        dataset: Dataset,
+        records: Sequence[str],
+        layer: str,
+        replacement: Replacement | None,
+    ) -> Iterator[tuple[str, Mapping[str, float]]]:
+        """Yield every record, in the order given, with the value of every endpoint.
+
+        ``layer``'s output is replaced during the network's own forward pass. NaN stands for an
+        endpoint that does not exist in a record.
+        """
 
 
 @dataclass(frozen=True)
