@@ -17,6 +17,7 @@ from .annotations import annotate as annotate  # Adapter x Dataset -> Annotation
 from .enrichment import enrich as enrich  # FeatureStore x AnnotationStore -> EnrichmentResult
 from .enrichment import calibrate as calibrate  # ... with labels shifted: how often it fires
 from .candidates import surface as surface  # FeatureStore x EnrichmentResult -> Candidates
+from .causal import intervene as intervene  # ... x feature -> InterventionResult
 from .report import write_report as write_report  # EnrichmentResult x Candidates -> a page
 from .pipeline import run as run  # study file -> all of these
 from .inspection import show as show  # folder -> what it is, from what, by which version
@@ -30,6 +31,7 @@ from .annotations import AnnotationStore as AnnotationStore
 from .enrichment import EnrichmentResult as EnrichmentResult
 from .enrichment import load_enrichment as load_enrichment
 from .candidates import Candidates as Candidates
+from .causal import InterventionResult as InterventionResult
 from .pipeline import StudyResult as StudyResult
 
 # What every error of this library is.

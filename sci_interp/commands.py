@@ -222,6 +222,59 @@ def _surface(chosen: argparse.Namespace) -> None:
     print(candidates.format())
 
 
+def _add_intervene(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sae", help="folder that train made, or bundled:ADAPTER")
+    _add_data(parser)
+    parser.add_argument("--feature", type=int, required=True, help="number of the feature")
+    parser.add_argument(
+        "--coefficient",
+        type=float,
+        action="append",
+        metavar="NUMBER",
+        help="-1 ablates, 1 doubles; may be repeated; both without it",
+    )
+    parser.add_argument("--layer", help="the one that the autoencoder was trained on without it")
+    parser.add_argument(
+        "--record", action="append", help="may be repeated; the strongest test records without it"
+    )
+    parser.add_argument(
+        "--codes", metavar="FOLDER", help="folder that encode made: saves the search for records"
+    )
+    parser.add_argument("--n-records", type=int, default=64, help="most records of that choice")
+    parser.add_argument(
+        "--controls",
+        choices=("directions", "features"),
+        default="directions",
+        help="random directions, or those of other features that fire as often",
+    )
+    parser.add_argument("--n-controls", type=int, default=20)
+    _add_splits(parser)
+    _add_seed(parser)
+    _add_out(parser)
+
+
+def _intervene(chosen: argparse.Namespace) -> None:
+    adapter, dataset = _open_data(chosen)
+    given = {"coefficients": chosen.coefficient} if chosen.coefficient else {}
+    result = si.intervene(
+        adapter,
+        dataset,
+        si.load_sae(chosen.sae),
+        feature=chosen.feature,
+        layer=chosen.layer,
+        records=chosen.record,
+        codes=si.FeatureStore.open(chosen.codes) if chosen.codes else None,
+        fractions=_parse_shares(chosen.splits),
+        n_records=chosen.n_records,
+        controls=chosen.controls,
+        n_controls=chosen.n_controls,
+        seed=chosen.seed,
+        out=chosen.out,
+        **given,
+    )
+    print(result.format())
+
+
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("features", help="folder that encode made")
     parser.add_argument("annotations", help="folder that annotate made")
@@ -328,6 +381,7 @@ COMMANDS: Mapping[str, tuple[_Run, str, _Add]] = {
     "annotate": (_annotate, "store what is known of every token", _add_annotate),
     "enrich": (_enrich, "link features to labels, with error rates", _add_enrich),
     "surface": (_surface, "list unexplained features and missing annotations", _add_surface),
+    "intervene": (_intervene, "scale a feature in the network; what changes", _add_intervene),
     "calibrate": (_calibrate, "count how often the test links shifted labels", _add_calibrate),
     "run": (_run, "run a study from its file; what is finished is skipped", _add_run),
     "adapters": (_adapters, "list the installed adapters", _add_nothing),

@@ -44,6 +44,7 @@ _VERBS = {
     "annotations": "annotate",
     "enrichment": "enrich",
     "candidates": "surface",
+    "intervention": "intervene",
 }
 _DIGEST_LETTERS = 64
 _SHORT_DIGEST = 12
