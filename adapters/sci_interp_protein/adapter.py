@@ -27,7 +27,8 @@ from sci_interp.errors import InputError, UnknownNameError
 from .bundled import find_bundled
 from .datasets import open_dataset
 from .decoys import shuffle_dataset
-from .losses import hidden_positions, masked_loss
+from .endpoints import ENDPOINT_SEED, ENDPOINTS, mean_losses
+from .losses import hidden_positions, masked_losses
 from .models import load_network
 from .nuisances import NUISANCES, nuisance_codes
 from .passes import PassSettings, Precision, plan_passes, run_layers
@@ -208,18 +209,32 @@ class ProteinAdapter:
         UnknownNameError
             If there is no such layer or record.
         """
-        data = _proteins(dataset)
-        self._width(layer)
-        if not self._network.has_head:
-            raise InputError(
-                f"{self._network.name} was saved without its language-model head",
-                todo="Use a masked-language-model checkpoint, or leave out what needs the loss",
-            )
-        hidden = {r: hidden_positions(r, data.sequence_of(r), seed) for r in records}
-        total = TokenLoss(0.0, 0)
-        for batch in plan_passes(self._network, data, records, settings=self._settings):
-            total += masked_loss(self._network, batch, hidden, layer=layer, replacement=replacement)
-        return total
+        losses = self._losses(dataset, records, layer, replacement, seed=seed)
+        return sum(losses.values(), TokenLoss(0.0, 0))
+
+    def endpoints(self, dataset: Dataset) -> Mapping[str, str]:
+        """Return ``masked_loss``, or nothing for a checkpoint without a language-model head."""
+        _proteins(dataset)
+        return ENDPOINTS if self._network.has_head else {}
+
+    def measure(
+        self,
+        dataset: Dataset,
+        records: Sequence[str],
+        layer: str,
+        replacement: Replacement | None,
+    ) -> Iterator[tuple[str, Mapping[str, float]]]:
+        """Yield the masked loss of every record, in the order given.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint came without a language-model head.
+        UnknownNameError
+            If there is no such layer or record.
+        """
+        losses = self._losses(dataset, records, layer, replacement, seed=ENDPOINT_SEED)
+        yield from mean_losses(records, losses)
 
     def view(self, dataset: Dataset, record: str) -> RecordView:
         """Return a protein's name, its letters, and its page at UniProt where it has one."""
@@ -232,6 +247,31 @@ class ProteinAdapter:
             symbols=tuple(sequence),
             link=f"https://www.uniprot.org/uniprotkb/{record}" if known else "",
         )
+
+    def _losses(
+        self,
+        dataset: Dataset,
+        records: Sequence[str],
+        layer: str,
+        replacement: Replacement | None,
+        *,
+        seed: int,
+    ) -> dict[str, TokenLoss]:
+        data = _proteins(dataset)
+        self._width(layer)
+        if not self._network.has_head:
+            raise InputError(
+                f"{self._network.name} was saved without its language-model head",
+                todo="Use a masked-language-model checkpoint, or leave out what needs the loss",
+            )
+        hidden = {r: hidden_positions(r, data.sequence_of(r), seed) for r in records}
+        losses = {record: TokenLoss(0.0, 0) for record in records}
+        for batch in plan_passes(self._network, data, records, settings=self._settings):
+            for record, part in masked_losses(
+                self._network, batch, hidden, layer=layer, replacement=replacement
+            ).items():
+                losses[record] += part
+        return losses
 
     def _width(self, layer: str) -> int:
         layers = self._network.layers

@@ -19,7 +19,7 @@ from .alphabet import AMINO_ACIDS
 from .batches import Batch
 from .network import Network
 
-__all__ = ["HIDDEN_SHARE", "hidden_positions", "masked_loss"]
+__all__ = ["HIDDEN_SHARE", "hidden_positions", "masked_losses"]
 
 #: Share of the residues that are hidden, as in the training of ESM-2.
 HIDDEN_SHARE = 0.15
@@ -43,19 +43,19 @@ def hidden_positions(record: str, sequence: str, seed: int) -> NDArray[np.bool_]
     return draw <= max(HIDDEN_SHARE, float(draw.min()))
 
 
-def masked_loss(
+def masked_losses(
     network: Network,
     batch: Batch,
     hidden: dict[str, NDArray[np.bool_]],
     *,
     layer: str,
     replacement: Callable[[Tensor], Tensor] | None,
-) -> TokenLoss:
-    """Return the cross-entropy at the hidden residues that a batch's windows keep, in nats.
+) -> dict[str, TokenLoss]:
+    """Return the cross-entropy at the hidden residues that a batch's windows keep, by record.
 
     Every hidden residue is shown as ``<mask>``. The replacement receives the layer's output at
     all residues ``(n, D)`` in float32; start, end and padding tokens keep theirs. Arithmetic is
-    float32.
+    float32, and losses are in nats.
 
     Parameters
     ----------
@@ -89,8 +89,13 @@ def masked_loss(
         logits = network.logits(tokens)  # (B, L, V)
     chosen = logits[scored.to(logits.device)].float()
     truth = batch.tokens[scored].to(logits.device)
-    total = functional.cross_entropy(chosen, truth, reduction="none").double().sum()
-    return TokenLoss(float(total), len(truth))
+    nats = functional.cross_entropy(chosen, truth, reduction="none").double().cpu().numpy()
+    stops = np.cumsum(scored.sum(1).numpy())
+    found: dict[str, TokenLoss] = {}
+    for window, part in zip(batch.windows, np.split(nats, stops[:-1]), strict=True):
+        before = found.get(window.record, TokenLoss(0.0, 0))
+        found[window.record] = before + TokenLoss(float(part.sum()), len(part))
+    return found
 
 
 def _at_residues(
