@@ -159,9 +159,8 @@ class Fields:
         UnknownNameError
             If there is no such variable.
         InputError
-            If an index is outside the times, or the answer would be larger than the limit.
-        NotFiniteError
-            If a value is missing or infinite, unless missing values were allowed.
+            If an index is outside the times, the answer would be larger than the limit, or a value
+            is infinite or missing, unless missing values were allowed.
         """
         if name not in self._readers:
             raise UnknownNameError("variable", name, self._readers)

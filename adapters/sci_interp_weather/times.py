@@ -31,6 +31,7 @@ Times: TypeAlias = "pd.DatetimeIndex | CFTimeIndex"
 
 #: Calendars that agree with the Gregorian one after 1582.
 STANDARD_CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian"})
+_SECONDS = {"second": 1, "sec": 1, "minute": 60, "min": 60, "hour": 3600, "hr": 3600, "day": 86400}
 _EPOCH = "1970-01-01"
 _UNITS = "'hours since 1900-01-01' or 'days since 2000-01-01 00:00:00', with a calendar"
 #: Two times further apart than this many steps have a hole between them.
@@ -49,6 +50,8 @@ def month_of(times: Times) -> NDArray[np.int64]:
 
 def day_of_year(times: Times) -> NDArray[np.int64]:
     """Return the days of the year ``(n,)``, 1 to 366 (360 in a calendar of 360 days)."""
+    if isinstance(times, pd.DatetimeIndex):
+        return np.asarray(times.day_of_year, dtype=np.int64)
     return np.asarray(times.dayofyear, dtype=np.int64)
 
 
@@ -132,6 +135,12 @@ def decode_times(values: ArrayLike, units: str, calendar: str, *, where: str) ->
     if not np.isfinite(numbers).all():
         raise InputError(f"{where} has a missing time", todo="Leave out fields without a time")
     try:
+        ends = np.array([numbers.min(), numbers.max()])
+        first, last = cftime.num2date(ends, units, calendar, only_use_cftime_datetimes=True)
+        if calendar.lower() in STANDARD_CALENDARS:
+            plain = _gregorian(numbers, units, first, last)
+            if plain is not None:
+                return plain
         dates = cftime.num2date(numbers, units, calendar, only_use_cftime_datetimes=True)
     except (ValueError, OverflowError) as error:
         raise InputError(
@@ -139,12 +148,14 @@ def decode_times(values: ArrayLike, units: str, calendar: str, *, where: str) ->
             allowed=_UNITS,
             todo="Correct the attributes of the time axis, or give time_units=",
         ) from None
-    return _simplest(np.asarray(dates), calendar)
+    return CFTimeIndex(np.asarray(dates))  # type: ignore[no-untyped-call]  # of xarray
 
 
-def _simplest(dates: NDArray[Any], calendar: str) -> Times:
-    """Return Gregorian times as pandas knows them, others as they are."""
-    index = CFTimeIndex(dates)
-    if calendar.lower() in STANDARD_CALENDARS and min(dates).year > 1582:
-        return pd.DatetimeIndex(np.array([date.isoformat() for date in dates], "datetime64[us]"))
-    return index
+def _gregorian(numbers: NDArray[Any], units: str, first: Any, last: Any) -> pd.DatetimeIndex | None:
+    """Return Gregorian times by plain arithmetic; None where a calendar's rules are needed."""
+    seconds = _SECONDS.get(units.split(maxsplit=1)[0].lower().rstrip("s"))
+    if seconds is None or first.year <= 1582 or last.year > 9999:
+        return None
+    offsets = np.round((numbers - numbers.min()).astype(np.float64) * seconds).astype(np.int64)
+    start = np.datetime64(first.isoformat(), "s")
+    return pd.DatetimeIndex(start + offsets.astype("timedelta64[s]"))

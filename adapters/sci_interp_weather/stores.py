@@ -1,0 +1,205 @@
+"""Files and stores opened lazily, after a look at how much they claim to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from sci_interp.errors import InputError, MissingExtraError
+
+from .grib import open_grib
+
+__all__ = ["open_store"]
+
+#: HDF5 and deflate cannot shrink data more than 1,032 times.
+_MAX_EXPANSION = 2000
+_FORMATS = "NetCDF (.nc), Zarr (a folder or a URL) or GRIB (.grb)"
+_ENGINES = ("netcdf4", "h5netcdf", "scipy", "zarr", "cfgrib")
+_DAMAGED = "Copy or download it again"
+
+
+def open_store(
+    path: str,
+    *,
+    engine: str | None = None,
+    chunks: Any = None,
+    limit: int,
+    storage_options: Mapping[str, Any] | None = None,
+) -> list[xr.Dataset]:
+    """Open one file or store without reading its fields; times are left as numbers.
+
+    Parameters
+    ----------
+    path
+        NetCDF or GRIB file, Zarr folder, or URL of a Zarr store.
+    engine
+        ``"netcdf4"``, ``"h5netcdf"``, ``"scipy"``, ``"zarr"`` or ``"cfgrib"``; None looks at the
+        first bytes.
+    chunks
+        Passed to xarray: chunk sizes make the fields dask arrays.
+    limit
+        Bytes that a coordinate or one chunk may take.
+    storage_options
+        Passed to fsspec with a URL.
+
+    Raises
+    ------
+    InputError
+        If it does not exist, is damaged, or declares more than the limit allows.
+    MissingExtraError
+        If the package that reads this format is not installed.
+    """
+    chosen = engine or _guess_engine(path)
+    if chosen not in _ENGINES:
+        raise InputError(f"there is no engine {chosen!r}", allowed=", ".join(_ENGINES))
+    if chosen == "cfgrib":
+        datasets = open_grib(Path(path), chunks=chunks)
+    elif chosen == "zarr":
+        datasets = [_open_zarr(path, chunks, limit, storage_options)]
+    else:
+        datasets = [_open_netcdf(path, chosen, chunks, limit)]
+    for dataset in datasets:
+        _check_chunks(path, dataset, limit)
+    return datasets
+
+
+def _guess_engine(path: str) -> str:
+    if "://" in path:
+        return "zarr"
+    file = Path(path)
+    if file.is_dir():
+        return "zarr"
+    try:
+        with file.open("rb") as stream:
+            magic = stream.read(8)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}", todo="Check the path"
+        ) from None
+    if magic.startswith((b"CDF", b"\x89HDF")):
+        return "netcdf4"
+    if magic.startswith(b"GRIB"):
+        return "cfgrib"
+    raise InputError(f"{path} is none of the formats read here", allowed=_FORMATS)
+
+
+def _open_netcdf(path: str, engine: str, chunks: Any, limit: int) -> xr.Dataset:
+    try:
+        import netCDF4
+    except ImportError:
+        raise MissingExtraError("netCDF4", "weather") from None
+    try:
+        with netCDF4.Dataset(path) as file:
+            file.set_auto_maskandscale(False)
+            sizes = {
+                name: (variable.dimensions, _n_bytes(variable.shape, variable.dtype))
+                for name, variable in file.variables.items()
+            }
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read as NetCDF ({error.strerror or error})", todo=_DAMAGED
+        ) from None
+    _check_sizes(path, sizes, limit, held=Path(path).stat().st_size)
+    return _open_xarray(path, _backend(engine), chunks)
+
+
+def _open_zarr(
+    path: str, chunks: Any, limit: int, storage_options: Mapping[str, Any] | None
+) -> xr.Dataset:
+    import zarr
+
+    options = dict(storage_options or {}) or None
+    try:
+        group = zarr.open_group(path, mode="r", storage_options=options)
+        sizes = {
+            name: (_zarr_dimensions(array), _n_bytes(array.shape, array.dtype))
+            for name, array in group.arrays()
+        }
+    except ImportError as error:
+        raise InputError(
+            f"{path} cannot be read: {error}", todo="Install the file system that the URL names"
+        ) from None
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as a Zarr group ({type(error).__name__}: {error})",
+            todo="Check the path, and that the store was written to its end",
+        ) from None
+    _check_sizes(path, sizes, limit, held=None)
+    consolidated = group.metadata.consolidated_metadata is not None
+    return _open_xarray(
+        path, _backend("zarr"), chunks, consolidated=consolidated, storage_options=options
+    )
+
+
+def _open_xarray(path: str, backend: Any, chunks: Any, **options: Any) -> xr.Dataset:
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return xr.open_dataset(
+            path, engine=backend, chunks=chunks, decode_times=False, decode_timedelta=False, **given
+        )
+    except ImportError as error:
+        raise InputError(f"{path} cannot be opened: {error}", todo="Install that package") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be opened ({type(error).__name__}: {error})", todo=_DAMAGED
+        ) from None
+
+
+def _backend(engine: str) -> Any:
+    """Return xarray's own reader, so that no third party's plug-in is imported on the way."""
+    from xarray.backends import h5netcdf_, netCDF4_, scipy_, zarr
+
+    return {
+        "netcdf4": netCDF4_.NetCDF4BackendEntrypoint,
+        "h5netcdf": h5netcdf_.H5netcdfBackendEntrypoint,
+        "scipy": scipy_.ScipyBackendEntrypoint,
+        "zarr": zarr.ZarrBackendEntrypoint,
+    }[engine]
+
+
+def _zarr_dimensions(array: Any) -> tuple[str, ...]:
+    named = array.attrs.get("_ARRAY_DIMENSIONS") or getattr(array.metadata, "dimension_names", None)
+    return tuple(named or [f"dimension {i}" for i in range(array.ndim)])
+
+
+def _n_bytes(shape: Iterable[int], dtype: Any) -> int:
+    n_bytes = int(getattr(dtype, "itemsize", 1))
+    for n in shape:
+        n_bytes *= int(n)
+    return n_bytes
+
+
+def _check_sizes(
+    path: str, sizes: Mapping[str, tuple[tuple[str, ...], int]], limit: int, *, held: int | None
+) -> None:
+    """Refuse coordinates above the limit, and a file that declares far more than it holds."""
+    for name, (dimensions, n_bytes) in sizes.items():
+        if dimensions == (name,) and n_bytes > limit:
+            raise InputError(
+                f"{path} declares {n_bytes:,} bytes for the coordinate {name!r}",
+                allowed=f"{limit:,} bytes at once",
+                todo="Do not trust this file; if it is right, open it with a larger limit=",
+            )
+    total = sum(n_bytes for _, n_bytes in sizes.values())
+    if held is not None and total > max(limit, _MAX_EXPANSION * held):
+        raise InputError(
+            f"{path} holds {held:,} bytes and declares {total:,}, beyond any compression",
+            allowed=f"{_MAX_EXPANSION} times its size, or {limit:,} bytes",
+            todo="Do not trust this file; if it is right, open it with a larger limit=",
+        )
+
+
+def _check_chunks(path: str, dataset: xr.Dataset, limit: int) -> None:
+    """Refuse chunks above the limit: one value cannot be read without its whole chunk."""
+    for name, variable in dataset.variables.items():
+        shape = variable.encoding.get("chunksizes") or variable.encoding.get("chunks")
+        n_bytes = _n_bytes(shape, variable.dtype) if shape else 0
+        if n_bytes > limit:
+            raise InputError(
+                f"{path}: one chunk of {name!r} takes {n_bytes:,} bytes",
+                allowed=f"{limit:,} bytes at once",
+                todo="Store it in smaller chunks, or open it with a larger limit=",
+            )
