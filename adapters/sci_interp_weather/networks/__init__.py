@@ -1,0 +1,1 @@
+"""Forecast networks behind one interface."""
