@@ -18,11 +18,11 @@ import pandas as pd
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import Candidates
-from sci_interp.candidates.windows import TopWindows, find_windows
 from sci_interp.feature_store import FeatureStore
 from sci_interp.manifest import write_atomically
 from sci_interp.schema import BLOCK, SPLIT, SPLITS
 
+from .cards import draw_cards, rows_of
 from .columns import (
     HIDDEN_COLUMNS,
     LINK_COLUMNS,
@@ -32,7 +32,7 @@ from .columns import (
     UNEXPLAINED_COLUMNS,
     Column,
 )
-from .strips import SHADES, Artist, Strip
+from .strips import SHADES
 from .text import DASH, Cell, cells, clean, show
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_report"]
 
-_N_LINKS, _N_CANDIDATES, _N_STRIPS = 60, 30, 3
+_N_LINKS, _N_CANDIDATES = 60, 30
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,6 @@ class _Table:
     columns: Sequence[Column]
     rows: list[list[Cell]]
     n_all: int
-
-
-@dataclass(frozen=True)
-class _Card:
-    """One feature: its number, name, what is said of it, and its strongest windows."""
-
-    feature: int
-    name: str
-    heading: str
-    facts: list[tuple[str, str]]
-    strips: list[Strip]
 
 
 def write_report(
@@ -106,10 +95,17 @@ def write_report(
         The file.
     """
     path = Path(path)
-    windows = find_windows(features, n_top=_N_STRIPS)
-    drawing = _Drawing(Artist(features, known, adapter, dataset), windows, features.names)
     unexplained, links = candidates.unexplained, result.links
     nuisance = links["nuisance"].astype(bool)
+    cards = draw_cards(
+        links=_top_links(links, n_top),
+        unexplained=rows_of(unexplained.head(n_top // 2)),
+        missing=rows_of(candidates.missing.head(n_top // 3)),
+        features=features,
+        known=known,
+        adapter=adapter,
+        dataset=dataset,
+    )
     page = _template().render(
         title=title or f"What {adapter.model.name} knows",
         facts=_facts(result, features, known, adapter, dataset),
@@ -120,16 +116,13 @@ def write_report(
         links=_table(links[~nuisance], LINK_COLUMNS, _N_LINKS),
         nuisance_links=_table(links[nuisance], LINK_COLUMNS, _N_LINKS),
         shades=SHADES,
-        cards=[drawing.of_link(row) for row in _top_links(links, n_top)],
+        bases=cards.bases,
+        cards=cards.links,
         unexplained=_table(unexplained, UNEXPLAINED_COLUMNS, _N_CANDIDATES),
-        unexplained_cards=[
-            drawing.of_candidate(row) for row in _records(unexplained.head(n_top // 2))
-        ],
+        unexplained_cards=cards.unexplained,
         subtypes=_table(candidates.subtypes, UNEXPLAINED_COLUMNS, _N_CANDIDATES),
         missing=_table(candidates.missing, MISSING_COLUMNS, _N_CANDIDATES),
-        missing_cards=[
-            drawing.of_missing(row) for row in _records(candidates.missing.head(n_top // 3))
-        ],
+        missing_cards=cards.missing,
         hidden=_table(candidates.hidden, HIDDEN_COLUMNS),
         hidden_line=candidates.hidden_line(),
         control=f"{candidates.unexplained_line()}; {candidates.control_line()}",
@@ -177,63 +170,6 @@ def _probe_table(probes: pd.DataFrame | None) -> _Table:
     return _table(summarise_sparse_probes(probes), PROBE_COLUMNS)
 
 
-@dataclass(frozen=True, eq=False)
-class _Drawing:
-    """Draws features where they are strongest, and where a label seems to be missing."""
-
-    artist: Artist
-    windows: TopWindows
-    names: Sequence[str]
-
-    def of_link(self, row: Mapping[str, Any]) -> _Card:
-        """Return the card of a linked feature."""
-        label, feature = str(row["label"]), int(row["feature"])
-        facts = _said(row, LINK_COLUMNS, ("feature", "label"))
-        return self._card(
-            feature, f"linked with {label}", facts, self._strongest(feature, (label,))
-        )
-
-    def of_candidate(self, row: Mapping[str, Any]) -> _Card:
-        """Return the card of an unexplained feature."""
-        feature = int(row["feature"])
-        facts = _said(row, UNEXPLAINED_COLUMNS, ("feature", "kind"))
-        return self._card(feature, "unexplained", facts, self._strongest(feature, ()))
-
-    def of_missing(self, row: Mapping[str, Any]) -> _Card:
-        """Return the card of a missing annotation, drawn in the middle of its run."""
-        label, feature, record = str(row["label"]), int(row["feature"]), str(row["record"])
-        first = self.artist.token_at(record, float(row["start"]))
-        last = self.artist.token_at(record, float(row["stop"]))
-        strip = self.artist.draw(feature, (first + last) // 2, (label,))
-        facts = _said(row, MISSING_COLUMNS, ("feature", "label", "record"))
-        return self._card(feature, f"{label} may be missing in {record}", facts, [strip])
-
-    def _strongest(self, feature: int, labels: tuple[str, ...]) -> list[Strip]:
-        tokens = self.windows.token[self.windows.of(feature)].tolist()
-        return [self.artist.draw(feature, token, labels) for token in tokens]
-
-    def _card(
-        self, feature: int, heading: str, facts: list[tuple[str, str]], strips: list[Strip]
-    ) -> _Card:
-        name = self.names[feature] if self.names else ""
-        return _Card(feature, name, heading, facts, strips)
-
-
-def _said(
-    row: Mapping[str, Any], columns: Sequence[Column], left_out: tuple[str, ...]
-) -> list[tuple[str, str]]:
-    return [
-        (column.title, show(row[column.name]))
-        for column in columns
-        if column.name in row and column.name not in left_out
-    ]
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    names = [str(name) for name in table.columns]
-    return [dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None)]
-
-
 def _top_links(links: pd.DataFrame, n_top: int) -> list[dict[str, Any]]:
     """Return the best link of each label in turn, site-level first; every feature once.
 
@@ -246,7 +182,7 @@ def _top_links(links: pd.DataFrame, n_top: int) -> list[dict[str, Any]]:
     )
     order = order.assign(turn=order.groupby("label").cumcount())
     order = order.sort_values(["nuisance", "turn"], kind="stable").drop_duplicates("feature")
-    return _records(links.loc[order.index[:n_top]])
+    return rows_of(links.loc[order.index[:n_top]])
 
 
 def _facts(
@@ -265,7 +201,7 @@ def _facts(
         ("Layer", str(features.manifest.settings.get("layer", ""))),
         ("Features", show(features.n_features)),
         ("Records", f"{len(records):,} with {features.axis.n_tokens:,} tokens"),
-        ("Families", f"{records[BLOCK].nunique():,}: {splits}"),
+        ("Blocks", f"{records[BLOCK].nunique():,}: {splits}"),
         ("Labels", f"{n_findings:,}, and {len(known.labels) - n_findings:,} nuisances"),
         ("Data", dataset.digest[:16]),
         ("False discovery rate", show(result.settings.get("q"))),

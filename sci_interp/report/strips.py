@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import unicodedata
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from sci_interp.source import FeatureSource
 
 from .text import DASH, clean, safe_link
 
-__all__ = ["SHADES", "Artist", "Bar", "Span", "Strip"]
+__all__ = ["SHADES", "Artist", "Bar", "Span", "Strip", "levels_of", "shade_of"]
 
 #: What the legend says of each shade: shares of the feature's scale.
 SHADES = ("below 1/16", "1/16 to 1/8", "1/8 to 1/4", "1/4 to 1/2", "above 1/2")
@@ -69,8 +68,6 @@ class Strip:
         Coordinates along the top.
     bars : tuple of Bar
         Labels.
-    picture : str
-        A picture by the adapter (base64 of an SVG) in place of letters, or nothing.
     """
 
     title: str
@@ -82,7 +79,6 @@ class Strip:
     letters: tuple[tuple[str, str, str], ...] = ()
     ticks: tuple[tuple[float, str], ...] = ()
     bars: tuple[Bar, ...] = ()
-    picture: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +128,7 @@ class Artist:
         record = str(axis.records[RECORD].iloc[row])
         first, last = axis.record_starts[row : row + 2].tolist()
         view = self.adapter.view(self.dataset, record)
-        levels = _levels(self.features, feature, first, last)
+        levels = levels_of(self.features, feature, first, last)
         local = token - first
         window = _Window(
             max(0, local - _HALF_WINDOW), min(last - first, local + _HALF_WINDOW + 1), first
@@ -142,7 +138,7 @@ class Artist:
         place = f"{DASH.join(ends)}, around {places[local]}"
         head = Strip(view.title, safe_link(view.link), place)
         if not view.symbols:
-            return replace(head, picture=self._picture(record, levels))
+            return head
         bars = _bars(window, self.known, labels)
         return replace(
             head,
@@ -168,19 +164,8 @@ class Artist:
         values = self.adapter.token_coordinates(self.dataset, record)
         return [f"{value:.10g}" for value in values[self.adapter.coordinates[0]]]
 
-    def _picture(self, record: str, levels: NDArray[np.uint8]) -> str:
-        """Return an adapter's own drawing of a gridded record, where it offers ``draw``.
 
-        The page shows it as an image, in which no script runs.
-        """
-        draw = getattr(self.adapter, "draw", None)
-        if draw is None:
-            return ""
-        svg = str(draw(self.dataset, record, levels))
-        return base64.b64encode(svg.encode()).decode("ascii")
-
-
-def _levels(features: FeatureSource, feature: int, first: int, last: int) -> NDArray[np.uint8]:
+def levels_of(features: FeatureSource, feature: int, first: int, last: int) -> NDArray[np.uint8]:
     """Return the levels of one feature on the tokens of a record."""
     levels = np.zeros(last - first, np.uint8)
     token, found, level = entries(features.read(first, last))
@@ -188,13 +173,13 @@ def _levels(features: FeatureSource, feature: int, first: int, last: int) -> NDA
     return levels
 
 
-def _shade(level: int) -> int:
-    """Return the shade of a level, 0 for inactive."""
-    return 0 if level == 0 else 1 + int(np.searchsorted(_SHADE_LEVELS, level, "right"))
+def shade_of(levels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the shade of every level, 0 for inactive."""
+    return np.where(levels == 0, 0, 1 + np.searchsorted(_SHADE_LEVELS, levels, "right"))
 
 
 def _shades(window: _Window, levels: NDArray[np.uint8]) -> tuple[Span, ...]:
-    shades = [_shade(int(level)) for level in levels[window.start : window.stop]]
+    shades = shade_of(levels[window.start : window.stop])
     edges = np.flatnonzero(np.diff(shades, prepend=-1, append=-1))
     return tuple(
         Span(window.x(window.start + a), (b - a) * _CELL, f"a{shades[a]}")
@@ -207,9 +192,9 @@ def _letters(
     window: _Window, levels: NDArray[np.uint8], symbols: tuple[str, ...]
 ) -> tuple[tuple[str, str, str], ...]:
     groups: dict[str, list[int]] = {"on-weak": [], "on-strong": []}
+    is_strong = shade_of(levels) >= 4
     for token in range(window.start, window.stop):
-        is_strong = _shade(int(levels[token])) >= 4
-        groups["on-strong" if is_strong else "on-weak"].append(token)
+        groups["on-strong" if is_strong[token] else "on-weak"].append(token)
     return tuple(
         (
             style,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_world import ArrayCodes, World, WorldAdapter, planted_levels, planted_store
+from report_pages import HOSTILE, Page, Result, check_closed, result
 
 from sci_interp.adapter import Label, RecordView
 from sci_interp.annotations import AnnotationStore
@@ -24,38 +24,6 @@ from sci_interp.report.strips import Artist
 from sci_interp.report.text import clean, safe_link, show
 
 WORLD = World(n_families=80)
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>=1+1\u202e\x00"
-LINK_COLUMNS = (
-    "feature", "label", "class", "nuisance", "threshold", "n_instances", "precision",
-    "instance_recall", "f1", "hybrid_f1", "log_odds", "p", "q", "replicated",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Result:
-    """Stands for an enrichment result."""
-
-    links: pd.DataFrame
-    summary: pd.DataFrame
-    settings: dict[str, Any] = field(default_factory=lambda: {"q": 0.05, "protocol": "two-stage"})
-    digest: str = "e" * 64
-    replication_rate: float = float("nan")
-    path: Path | None = None
-
-
-def result() -> Result:
-    rows = [
-        (1, "DOMAIN", "site", False, 0.5, 40, 0.98, 1.0, 0.9, 0.97, 5.5, 1e-5, 2e-4, True),
-        (7, "SITE", "site", False, 0.5, 20, 0.61, 1.0, 0.7, 0.75, 6.1, 1e-5, 2e-4, pd.NA),
-        (5, "DOMAIN", "record", False, 0.5, 40, 1.0, 0.4, 0.1, 0.5, 3.0, 1e-5, 2e-4, False),
-    ]
-    links = pd.DataFrame(rows, columns=list(LINK_COLUMNS))
-    links["chosen_on_hybrid_f1"] = links["hybrid_f1"]
-    links["direction"] = "discovery to test"
-    links["q_class"] = links["q"]
-    links["replicated"] = links["replicated"].astype("boolean")
-    summary = pd.DataFrame({"source": ["features", "channels"], "n_labels_site": [2, 1]})
-    return Result(links, summary)
 
 
 @pytest.fixture(scope="module")
@@ -74,54 +42,6 @@ def candidates(known, codes) -> Candidates:
     gates = Gates(n_sets=1_000, n_resamples=100, q_coherence=0.05)
     where = {"known": known, "adapter": WorldAdapter(), "dataset": WORLD, "progress": False}
     return surface(codes, result(), decoys=[decoys], gates=gates, q_missing=0.3, **where)
-
-
-class Page(HTMLParser):
-    """Collects tags, attributes and text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in {"meta", "link", "img", "rect", "line", "br"}:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def check_closed(html: str) -> Page:
-    """Assert that nothing runs and nothing is loaded."""
-    page = Page(html)
-    assert not page.open
-    assert not {"script", "iframe", "object", "embed", "form", "base", "audio", "video"} & {
-        *page.tags
-    }
-    for tag, name, value in page.attributes:
-        assert not name.startswith("on"), (tag, name)
-        if name in {"href", "src", "srcset", "xlink:href", "action", "poster"}:
-            if tag == "a":
-                assert value.startswith(("#", "https://example.org/")), value
-            else:
-                assert value.startswith("data:"), (tag, value)
-    assert "url(" not in html and "@import" not in html
-    policy = [v for t, n, v in page.attributes if t == "meta" and v.startswith("default-src")]
-    assert policy and "default-src 'none'" in policy[0] and "script" not in policy[0]
-    return page
 
 
 def write(path: Path, known, codes, candidates, **changes) -> str:
@@ -211,26 +131,13 @@ def test_hostile_text_stays_text(tmp_path, known, codes, candidates) -> None:
     assert "\u202e" not in html and "\x00" not in html
 
 
-class GridAdapter(WorldAdapter):
-    """Records without symbols, drawn by the adapter."""
+def test_records_without_symbols_and_plane_are_named(tmp_path, known, codes, candidates) -> None:
+    class BareAdapter(WorldAdapter):
+        def view(self, dataset, record) -> RecordView:
+            return RecordView(f"bare {record}", ())
 
-    coordinates = ("latitude", "longitude")
-
-    def view(self, dataset, record) -> RecordView:
-        return RecordView(record, ())
-
-    def draw(self, dataset, record, levels) -> str:
-        return f"<svg xmlns='http://www.w3.org/2000/svg'><script>{levels.max()}</script></svg>"
-
-
-def test_gridded_records_are_pictures(tmp_path, known, codes, candidates) -> None:
-    arguments = {"adapter": GridAdapter()}
-    page = check_closed(write(tmp_path / "a.html", known, codes, candidates, **arguments))
-    pictures = [v for t, n, v in page.attributes if (t, n) == ("img", "src")]
-    assert pictures and all(v.startswith("data:image/svg+xml;base64,") for v in pictures)
-    without = {"adapter": type("Plain", (GridAdapter,), {"draw": None})()}
-    page = check_closed(write(tmp_path / "b.html", known, codes, candidates, **without))
-    assert "img" not in page.tags
+    page = check_closed(write(tmp_path / "a.html", known, codes, candidates, adapter=BareAdapter()))
+    assert "bare fam" in page.text and "use" not in page.tags
 
 
 def test_nothing_found_is_said(tmp_path, known, codes, candidates) -> None:
