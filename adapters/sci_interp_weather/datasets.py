@@ -167,15 +167,15 @@ class WeatherDataset:
     def design(self) -> str:
         """What blocks are, how long the weather remembers, and what was fitted."""
         name = "msl" if "msl" in self.variables else self.variables[0]
-        holes = self.fields.holes
-        crossing = (
-            f"Holes in time: {len(holes)}, the first after {holes[0][0]}; no record crosses one."
+        crossing = "".join(
+            f"Holes in time: {len(self.fields.holes)}, the first after {before}; no record crosses one."
+            for before, _ in self.fields.holes[:1]
         )
         parts = (
             self.blocks.note,
             self._measure_persistence(name).describe(name, self.rule),
             self.climatology.note,
-            crossing if holes else "",
+            crossing,
         )
         return " ".join(part for part in parts if part)
 
