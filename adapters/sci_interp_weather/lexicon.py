@@ -64,19 +64,25 @@ def _quantity(
     on_levels: bool = False,
     static: bool = False,
     heights: str = "",
+    geopotentials: str = "",
 ) -> Quantity:
-    """Return a quantity from names separated by blanks; ``heights`` are names that imply metres."""
+    """Return a quantity from names separated by blanks.
+
+    ``heights`` and ``geopotentials`` are names that imply metres and m2 s-2.
+    """
+    implied = [(each, "m") for each in heights.split()]
+    implied += [(each, "m2 s-2") for each in geopotentials.split()]
     return Quantity(
         name=name,
         unit=unit,
         low=bounds[0],
         high=bounds[1],
-        names=frozenset([name, *names.split(), *heights.split()]),
+        names=frozenset([name, *names.split(), *(each for each, _ in implied)]),
         standard_names=frozenset(standard_names.split()),
         compatible=frozenset(compatible.split()),
         on_levels=on_levels,
         static=static,
-        implied_units=tuple((each, "m") for each in heights.split()),
+        implied_units=tuple(implied),
     )
 
 
@@ -212,11 +218,12 @@ _ALL = (
         "orography",
         "m",
         (-600.0, 9000.0),
-        "geopotential_at_surface surface_geopotential z_sfc",
+        "",
         "surface_altitude surface_geopotential",
         compatible="geopotential geopotential_height altitude",
         static=True,
         heights="orog topo surface_altitude",
+        geopotentials="geopotential_at_surface surface_geopotential z_sfc",
     ),
 )
 #: Every known quantity by its canonical name.

@@ -19,7 +19,7 @@ from .grids import Grid
 from .lexicon import accepted_names, canonical_name, parse_name
 from .pieces import Opening, Piece, find_pieces
 from .stores import open_store
-from .times import Times, hours_since, time_labels
+from .times import Times, hours_since, join_times, time_labels
 
 __all__ = ["open_fields"]
 
@@ -87,6 +87,7 @@ def open_fields(
         {canonical_name(*parse_name(name)): in_file for name, in_file in renamed.items()},
         select or {},
         time_units,
+        None if variables is None else frozenset(parse_name(name)[0].name for name in variables),
     )
     pieces: list[Piece] = []
     present: list[str] = []
@@ -134,7 +135,7 @@ class _Series:
             )
         if len({getattr(axis, "calendar", "standard") for axis in axes}) > 1:
             raise InputError(f"the files of {name!r} have different calendars")
-        times = axes[0] if len(axes) == 1 else axes[0].append(list(axes[1:]))
+        times = join_times(axes)
         owner = np.array([(i, k) for i, axis in enumerate(axes) for k in range(len(axis))])
         order = np.argsort(hours_since(times), kind="stable")
         times, owner = times[order], owner[order]
@@ -195,7 +196,8 @@ def _wanted(
             raise InputError(
                 "no variable is known by its name or standard_name",
                 allowed="names of ERA5, WeatherBench 2, ECMWF, Aurora, earth2studio or CF",
-                todo=f"Name one of {_shown(present)}: variables={{'msl': 'NAME IN THE FILE'}}",
+                todo=f"The files hold {_shown(present)}; name one with "
+                "variables={'msl': 'NAME IN THE FILE'}",
             )
         return names
     names = []
@@ -225,6 +227,8 @@ def _missing(name: str, present: Sequence[str], levels: Sequence[str] = ()) -> I
 
 def _shown(names: Sequence[str]) -> str:
     distinct = list(dict.fromkeys(names))
+    if not distinct:
+        return "nothing"
     return ", ".join(distinct[:20]) + (" and more" if len(distinct) > 20 else "")
 
 

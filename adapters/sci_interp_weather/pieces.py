@@ -37,11 +37,18 @@ class Opening:
         The member, or other position, to take along a further dimension.
     time_units : str or None
         Units of a time axis that has none.
+    quantities : frozenset of str or None
+        Names of the quantities that were asked for; None for all. Static ones are always taken.
     """
 
     renamed: Mapping[str, str]
     select: Mapping[str, Any]
-    time_units: str | None = None
+    time_units: str | None
+    quantities: frozenset[str] | None
+
+    def wants(self, quantity: Quantity) -> bool:
+        """Tell whether a quantity is to be read at all: the unasked may be in any state."""
+        return quantity.static or self.quantities is None or quantity.name in self.quantities
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +141,8 @@ def find_pieces(path: str, dataset: xr.Dataset, opening: Opening) -> list[Piece]
     for variable in map(str, dataset.data_vars):
         standard_name = str(dataset[variable].attrs.get("standard_name", ""))
         found = identify(asked.get(variable, variable), "" if variable in asked else standard_name)
-        if found is not None and np.issubdtype(dataset[variable].dtype, np.number):
+        numbers = np.issubdtype(dataset[variable].dtype, np.number)
+        if found is not None and numbers and opening.wants(found[0]):
             pieces += _pieces_of(path, dataset, variable, found, opening)
     seen: dict[str, Piece] = {}
     for piece in pieces:
@@ -161,13 +169,14 @@ def _pieces_of(
         return []
     array = _select_others(dataset[variable], axes, dataset, opening, where)
     times, array = _times(dataset, array, axes, opening, where, static=quantity.static)
+    units, spelled = str(array.attrs.get("units", "")), variable
     levels = _levels(path, dataset, axes, quantity, level, where)
     if quantity.name == "z" and not levels and times is None:
         # A geopotential without level and time is that of the ground, as in Aurora's files.
         quantity, levels = QUANTITIES["orography"], [(None, None)]
+        spelled = "surface_geopotential"
     latitude = coordinate_values(dataset, axes.latitude, where=where)
     longitude = coordinate_values(dataset, axes.longitude, where=where)
-    units = str(array.attrs.get("units", ""))
     pieces = []
     for at, position in levels:
         one = array if position is None else array.isel({axes.level_dimension: position})
@@ -183,7 +192,7 @@ def _pieces_of(
                 array=one.transpose(*dims),
                 rows=order_latitude(latitude),
                 columns=order_longitude(longitude)[0],
-                scale=converter(quantity, units, variable, where=where),
+                scale=converter(quantity, units, spelled, where=where),
             )
         )
     return pieces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ __all__ = [
     "decode_times",
     "hour_of",
     "hours_since",
+    "join_times",
     "month_of",
     "most_common_step",
     "runs_of",
@@ -60,6 +62,16 @@ def hour_of(times: Times) -> NDArray[np.float64]:
     hours = np.asarray(times.hour, dtype=np.float64)
     minutes = np.asarray(times.minute, dtype=np.float64)
     return hours + minutes / 60.0
+
+
+def join_times(axes: Sequence[Times]) -> Times:
+    """Return the times of several axes in one calendar, one after the other."""
+    if len(axes) == 1:
+        return axes[0]
+    values = np.concatenate([axis.values for axis in axes])
+    if isinstance(axes[0], pd.DatetimeIndex):
+        return pd.DatetimeIndex(values)
+    return CFTimeIndex(values)  # type: ignore[no-untyped-call]  # of xarray
 
 
 def hours_since(times: Times) -> NDArray[np.float64]:
