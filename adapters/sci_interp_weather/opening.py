@@ -136,7 +136,9 @@ class _Series:
         if len({getattr(axis, "calendar", "standard") for axis in axes}) > 1:
             raise InputError(f"the files of {name!r} have different calendars")
         times = join_times(axes)
-        owner = np.array([(i, k) for i, axis in enumerate(axes) for k in range(len(axis))])
+        counts = [len(axis) for axis in axes]
+        file = np.repeat(np.arange(len(axes)), counts)
+        owner = np.stack([file, np.concatenate([np.arange(n) for n in counts])], axis=1)
         order = np.argsort(hours_since(times), kind="stable")
         times, owner = times[order], owner[order]
         repeated = np.flatnonzero(np.diff(hours_since(times)) == 0)

@@ -16,7 +16,7 @@ from sci_interp.errors import InputError
 
 from .axes import Axes, coordinate_values, find_axes, pressure_levels
 from .grids import Grid, order_latitude, order_longitude
-from .lexicon import QUANTITIES, Quantity, canonical_name, identify
+from .lexicon import QUANTITIES, Quantity, canonical_name, identify, parse_name
 from .times import Times, decode_times
 from .units import check_range, converter
 
@@ -136,14 +136,17 @@ def find_pieces(path: str, dataset: xr.Dataset, opening: Opening) -> list[Piece]
         If axes, times or units cannot be understood, a further dimension is not selected, or two
         variables of the file are the same quantity.
     """
-    asked = {in_file: name for name, in_file in opening.renamed.items()}
     pieces: list[Piece] = []
     for variable in map(str, dataset.data_vars):
-        standard_name = str(dataset[variable].attrs.get("standard_name", ""))
-        found = identify(asked.get(variable, variable), "" if variable in asked else standard_name)
-        numbers = np.issubdtype(dataset[variable].dtype, np.number)
-        if found is not None and numbers and opening.wants(found[0]):
-            pieces += _pieces_of(path, dataset, variable, found, opening)
+        if not np.issubdtype(dataset[variable].dtype, np.number):
+            continue
+        renamed = [name for name, in_file in opening.renamed.items() if in_file == variable]
+        for name in renamed:
+            pieces += _pieces_of(path, dataset, variable, parse_name(name), opening)
+        found = identify(variable, str(dataset[variable].attrs.get("standard_name", "")))
+        if found is not None and not renamed and opening.wants(found[0]):
+            one = _pieces_of(path, dataset, variable, found, opening)
+            pieces += [piece for piece in one if piece.name not in opening.renamed]
     seen: dict[str, Piece] = {}
     for piece in pieces:
         other = seen.setdefault(piece.name, piece)
@@ -164,10 +167,18 @@ def _pieces_of(
 ) -> list[Piece]:
     quantity, level = found
     where = f"{path}: {variable}"
+    array = dataset[variable]
     axes = find_axes(dataset, variable, where=where)
     if axes is None:
-        return []
-    array = _select_others(dataset[variable], axes, dataset, opening, where)
+        if opening.quantities is None or quantity.static:
+            return []
+        raise InputError(
+            f"{where} has no latitude and longitude, only {', '.join(map(str, array.dims))}",
+            allowed="dimensions with coordinates that CF attributes or names tell as such",
+            todo="Add units 'degrees_north' and 'degrees_east' to the coordinates; interpolate "
+            "fields on a map projection or a mesh to a regular grid",
+        )
+    array = _select_others(array, axes, dataset, opening, where)
     times, array = _times(dataset, array, axes, opening, where, static=quantity.static)
     units, spelled = str(array.attrs.get("units", "")), variable
     levels = _levels(path, dataset, axes, quantity, level, where)
