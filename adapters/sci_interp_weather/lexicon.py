@@ -206,6 +206,7 @@ _ALL = (
         "lagrangian_tendency_of_air_pressure",
         on_levels=True,
     ),
+    _quantity("ar_mask", "1", (-0.01, 1.01), "ar_binary_tag ar_tag atmospheric_river"),
     _quantity(
         "lsm",
         "1",
