@@ -160,7 +160,7 @@ def extract(
         raise InputError(f"unit_tokens={unit_tokens} is not usable", allowed="a positive number")
     out = Path(out)
     folders = {layer: out} if isinstance(layer, str) else _layer_folders(layer, out)
-    axis = TokenAxis.build(dataset.table, fractions)
+    axis = TokenAxis.of(dataset, fractions)
     run = _Run(adapter, dataset, axis, unit_tokens)
     targets = {
         name: _plan(run, name, folder, dtype=dtype, shard_tokens=shard_tokens)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -74,12 +74,17 @@ class Label:
     nuisance : bool
         True for token identity, position and the like: it can explain a feature, and is not
         reported as a finding.
+    extent : {"tokens", "records"}
+        ``"records"`` where every run covers a whole record (a weather regime): such a label is
+        moved from record to record inside its block, not inside its record. Labels of a group
+        have one extent.
     """
 
     name: str
     group: str
     definition: str
     nuisance: bool = False
+    extent: Literal["tokens", "records"] = "tokens"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ An annotation store holds, on the common token axis::
     labels.parquet     name, group, nuisance, definition of every label
     runs.parquet       label, instance, start, stop: ordered by start
     known.parquet      group, start, stop: where a label group was assessed, ordered by start
+    events.parquet     instance, event: instances of several records that are one event
 
 A token that is positive for a label is known for the label's group, whether the adapter says so or
 not. Ranges are half-open, and none crosses a record.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +24,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .adapter import Adapter, Dataset, Label, RecordAnnotations
+from .annotation_reader import RecordReader, label_groups
 from .axis import DEFAULT_FRACTIONS, TokenAxis
-from .errors import InputError, UnknownNameError
+from .errors import InputError
 from .manifest import (
     Manifest,
     begin_artefact,
@@ -36,6 +39,8 @@ from .manifest import (
 from .progress import track
 from .ranges import RangeReader, RangeWriter, merge_ranges
 from .schema import (
+    EVENT,
+    EVENT_COLUMNS,
     GROUP,
     INSTANCE,
     KNOWN_COLUMNS,
@@ -55,6 +60,7 @@ __all__ = ["AnnotationSlice", "AnnotationStore", "annotate"]
 LABELS_FILE = "labels.parquet"
 RUNS_FILE = "runs.parquet"
 KNOWN_FILE = "known.parquet"
+EVENTS_FILE = "events.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +123,7 @@ class AnnotationStore:
         self.manifest = manifest
         self.axis = axis
         self.labels = tuple(labels)
-        self.groups = _groups(self.labels)
+        self.groups = label_groups(self.labels)
         place = {group: index for index, group in enumerate(self.groups)}
         self.group_of_label = np.array([place[label.group] for label in labels], np.int64)
         self._runs = RangeReader(path / RUNS_FILE, RUN_COLUMNS)
@@ -134,12 +140,12 @@ class AnnotationStore:
         """
         path = Path(path)
         manifest = read_manifest(path, "annotations")
-        for name in (RECORDS_FILE, LABELS_FILE, RUNS_FILE, KNOWN_FILE):
+        for name in (RECORDS_FILE, LABELS_FILE, RUNS_FILE, KNOWN_FILE, EVENTS_FILE):
             verify_file(path, name, manifest.files)
         table = pd.read_parquet(path / LABELS_FILE)
         labels = [
-            Label(str(name), str(group), str(definition), bool(nuisance))
-            for name, group, nuisance, definition in table[list(LABEL_COLUMNS)].to_numpy()
+            Label(str(name), str(group), str(definition), bool(nuisance), extent)
+            for name, group, nuisance, definition, extent in table[list(LABEL_COLUMNS)].to_numpy()
         ]
         return cls(path, manifest=manifest, axis=TokenAxis.read(path), labels=labels)
 
@@ -152,6 +158,13 @@ class AnnotationStore:
     def n_runs(self) -> int:
         """Number of runs."""
         return self._runs.n_rows
+
+    @cached_property
+    def events(self) -> NDArray[np.int64]:
+        """Instance and event of the instances that share one, by instance: ``(2, n)``."""
+        table = pd.read_parquet(self.path / EVENTS_FILE)
+        found: NDArray[np.int64] = table[[INSTANCE, EVENT]].to_numpy(np.int64).T.copy()
+        return found
 
     def read(self, start: int, stop: int) -> AnnotationSlice:
         """Return the runs that begin in a token range, and the known ranges clipped to it.
@@ -219,7 +232,7 @@ def annotate(
     labels = tuple(adapter.labels(dataset))
     _require_labels(labels)
     fractions = dict(fractions or DEFAULT_FRACTIONS)
-    axis = TokenAxis.build(dataset.table, fractions)
+    axis = TokenAxis.of(dataset, fractions)
     inputs = {"dataset": dataset.digest}
     # What reaches the network may stay while its annotations change; a dataset that can tell does.
     if annotation_digest := getattr(dataset, "annotation_digest", None):
@@ -228,7 +241,7 @@ def annotate(
         "adapter": adapter.name,
         "axis": axis.digest,
         "fractions": fractions,
-        "labels": [[label.name, label.group, label.nuisance] for label in labels],
+        "labels": [[label.name, label.group, label.nuisance, label.extent] for label in labels],
         "definitions": digest_json([label.definition for label in labels]),
     }
     if begin_artefact(out, "annotations", inputs=inputs, settings=settings):
@@ -251,10 +264,11 @@ def _write_ranges(
     *,
     records: Iterable[str],
 ) -> None:
-    reader = _RecordReader(labels)
+    reader = RecordReader(labels)
     with (
         RangeWriter(out / RUNS_FILE, RUN_COLUMNS) as runs,
         RangeWriter(out / KNOWN_FILE, KNOWN_COLUMNS) as known,
+        RangeWriter(out / EVENTS_FILE, EVENT_COLUMNS) as events,
     ):
         for index, record in enumerate(records):
             annotations = next(found, None)
@@ -265,83 +279,12 @@ def _write_ranges(
                     allowed="every record once, in the order asked for",
                 )
             first, last = axis.record_starts[index : index + 2].tolist()
-            reader.read(annotations, first, last - first, runs=runs, known=known)
+            span = (first, last - first)
+            reader.read(annotations, *span, runs=runs, known=known, events=events)
     extra = next(found, None)
     if extra is not None:
         raise InputError(
             f"the adapter yielded annotations of {extra.record!r} beyond the last record"
-        )
-
-
-class _RecordReader:
-    """Validates the annotations of one record after the other and numbers the instances."""
-
-    def __init__(self, labels: Sequence[Label]) -> None:
-        self._labels = {label.name: index for index, label in enumerate(labels)}
-        self._groups = {group: index for index, group in enumerate(_groups(labels))}
-        self._group_of_label = np.array([self._groups[label.group] for label in labels], np.int64)
-        self._n_instances = 0
-
-    def read(
-        self,
-        annotations: RecordAnnotations,
-        first: int,
-        n_tokens: int,
-        *,
-        runs: RangeWriter,
-        known: RangeWriter,
-    ) -> None:
-        """Append the ranges of a record whose tokens begin at ``first``."""
-        record = annotations.record
-        places: dict[tuple[str, str], int] = {}
-        for name, key, begin, end in annotations.runs:
-            if name not in self._labels:
-                raise UnknownNameError("label", name, self._labels)
-            _require_inside(record, f"a run of {name!r}", begin, end, n_tokens)
-            places.setdefault((name, key), len(places))
-        for name, begin, end in annotations.known:
-            if name not in self._groups:
-                raise UnknownNameError("label group", name, self._groups)
-            _require_inside(record, f"a known range of {name!r}", begin, end, n_tokens)
-        instance, start, stop = merge_ranges(
-            np.array([places[name, key] for name, key, _, _ in annotations.runs], np.int64),
-            np.array([begin for _, _, begin, _ in annotations.runs], np.int64),
-            np.array([end for _, _, _, end in annotations.runs], np.int64),
-        )
-        label = np.array([self._labels[name] for name, _ in places], np.int64)[instance]
-        self._append_runs(runs, label, instance, first + start, first + stop)
-        assessed = np.array([self._groups[name] for name, _, _ in annotations.known], np.int64)
-        group, start, stop = merge_ranges(
-            np.append(self._group_of_label[label], assessed),
-            np.append(start, np.array([begin for _, begin, _ in annotations.known], np.int64)),
-            np.append(stop, np.array([end for _, _, end in annotations.known], np.int64)),
-        )
-        order = np.lexsort((group, start))
-        known.append(group[order], first + start[order], first + stop[order])
-
-    def _append_runs(
-        self,
-        runs: RangeWriter,
-        label: NDArray[np.int64],
-        instance: NDArray[np.int64],
-        start: NDArray[np.int64],
-        stop: NDArray[np.int64],
-    ) -> None:
-        # Instances are numbered by their first run, whatever order the adapter lists them in.
-        order = np.lexsort((instance, stop, label, start))
-        label, instance, start, stop = label[order], instance[order], start[order], stop[order]
-        _, at, inverse = np.unique(instance, return_index=True, return_inverse=True)
-        number = np.empty(len(at), np.int64)
-        number[np.argsort(at)] = np.arange(len(at))
-        runs.append(label, self._n_instances + number[inverse], start, stop)
-        self._n_instances += len(at)
-
-
-def _require_inside(record: str, what: str, start: int, stop: int, n_tokens: int) -> None:
-    if not 0 <= start < stop <= n_tokens:
-        raise InputError(
-            f"{what} in record {record!r} covers the tokens {start}:{stop}",
-            allowed=f"0 <= start < stop <= {n_tokens}, the record's length",
         )
 
 
@@ -352,14 +295,21 @@ def _require_labels(labels: Sequence[Label]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"the adapter lists the label {name!r} more than once")
-
-
-def _groups(labels: Sequence[Label]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(label.group for label in labels))
+    extent = {label.group: label.extent for label in labels}
+    for label in labels:
+        if label.extent != extent[label.group]:
+            raise InputError(
+                f"the label {label.name!r} covers {label.extent}, and others of its group "
+                f"{label.group!r} cover {extent[label.group]}",
+                allowed="one extent for all labels of a group",
+            )
 
 
 def _label_table(labels: Sequence[Label]) -> bytes:
-    rows = [(label.name, label.group, label.nuisance, label.definition) for label in labels]
+    rows = [
+        (label.name, label.group, label.nuisance, label.definition, label.extent)
+        for label in labels
+    ]
     table = pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
     data: bytes = table.to_parquet(index=False, compression="zstd")
     return data

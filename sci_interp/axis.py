@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from .manifest import write_atomically
 from .schema import (
     BLOCK,
     BLOCKS_SEEN,
+    EXCHANGE,
     N_TOKENS,
     RECORD,
     RECORD_COLUMNS,
@@ -34,7 +36,13 @@ from .schema import (
     Split,
 )
 
+if TYPE_CHECKING:
+    from .adapter import Dataset
+
 __all__ = ["DEFAULT_FRACTIONS", "TokenAxis", "block_position", "describe_blocks"]
+
+#: Key of the step weights in the metadata of ``records.parquet``.
+_STEP_WEIGHTS = "step_weights"
 
 #: Shares of the blocks: a fifth to train on; 40 / 40 / 20 % of the rest to link on.
 DEFAULT_FRACTIONS: Mapping[Split, float] = {
@@ -64,24 +72,41 @@ class TokenAxis:
     Attributes
     ----------
     records : DataFrame
-        One row a record with the columns ``record, block, start, stop, split, weight, stratum``:
-        half-open token range, split, weight of each of its tokens (1 / records in the block),
-        and the covariate inside whose strata whole records may be exchanged (protein length).
+        One row a record with the columns ``record, block, start, stop, split, weight, stratum,
+        exchange``: half-open token range, split, weight of the record (1 / records in the block),
+        and inside which groups whole records may be exchanged: alike in the number ``stratum``
+        (protein length), or where ``exchange`` is not empty, equal in that text (season).
+    step_weights : tuple of int
+        Weights of the tokens of a step. Records consist of whole steps; the token at position
+        ``i`` weighs ``step_weights[i % len(step_weights)]``. ``(1,)`` where all weigh the same.
     """
 
     records: pd.DataFrame
+    step_weights: tuple[int, ...] = (1,)
+
+    @classmethod
+    def of(cls, dataset: Dataset, fractions: Mapping[Split, float] | None = None) -> TokenAxis:
+        """Order the records of a dataset."""
+        weights = getattr(dataset, "step_weights", (1,))
+        return cls.build(dataset.table, fractions, step_weights=weights)
 
     @classmethod
     def build(
-        cls, table: pd.DataFrame, fractions: Mapping[Split, float] | None = None
+        cls,
+        table: pd.DataFrame,
+        fractions: Mapping[Split, float] | None = None,
+        *,
+        step_weights: Sequence[int] = (1,),
     ) -> TokenAxis:
-        """Order an adapter's records (``record, block, n_tokens``, optional ``stratum``).
+        """Order records (``record, block, n_tokens``, optional ``stratum`` and ``exchange``).
 
         Raises
         ------
         InputError
-            If there is no record, an id occurs twice, or a record has no token.
+            If there is no record, an id occurs twice, or a record has no token or no whole number
+            of steps.
         """
+        steps = _require_steps(table, step_weights)
         if len(table) == 0:
             raise InputError("the dataset has no record")
         twice = table[RECORD][table[RECORD].astype(str).duplicated()]
@@ -106,9 +131,10 @@ class TokenAxis:
                 SPLIT: assign_splits(place, fractions or DEFAULT_FRACTIONS),
                 WEIGHT: 1.0 / n_in_block,
                 STRATUM: stratum.to_numpy(np.float64),
+                EXCHANGE: ordered[EXCHANGE].astype(str) if EXCHANGE in ordered else "",
             }
         )
-        return cls(records)
+        return cls(records, steps)
 
     @classmethod
     def read(cls, folder: Path) -> TokenAxis:
@@ -120,7 +146,8 @@ class TokenAxis:
             raise StoreError(f"{path} cannot be read: {error}") from None
         if tuple(records.columns) != RECORD_COLUMNS:
             raise StoreError(f"{path} has the columns {list(records.columns)}")
-        return cls(records)
+        weights = records.attrs.pop(_STEP_WEIGHTS, [1])
+        return cls(records, tuple(int(weight) for weight in weights))
 
     def write(self, folder: Path) -> None:
         """Write ``records.parquet`` into an artefact."""
@@ -128,14 +155,19 @@ class TokenAxis:
 
     @cached_property
     def _parquet(self) -> bytes:
-        data: bytes = self.records.to_parquet(index=False, compression="zstd")
+        table = self.records.copy(deep=False)
+        if self.step_weights != (1,):
+            table.attrs[_STEP_WEIGHTS] = list(self.step_weights)
+        data: bytes = table.to_parquet(index=False, compression="zstd")
         return data
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of record ids, blocks and ranges; stores of different axes do not mix."""
+        """SHA-256 of ids, blocks, ranges and weights; stores of different axes do not mix."""
         columns = self.records[[RECORD, BLOCK, START, STOP]]
         text = columns.to_csv(index=False, header=False, lineterminator="\n")
+        if self.step_weights != (1,):
+            text += f"{self.step_weights}\n"
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -177,11 +209,20 @@ class TokenAxis:
         first, last = self.record_range(splits)
         return int(self.record_starts[first]), int(self.record_starts[last])
 
-    def record_weights(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Return the weight of its record for every token of a range of whole records."""
+    def token_weights(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the weight inside its record of every token of a range: its area, or 1."""
+        weights = np.array(self.step_weights, np.int64)
+        return weights[np.arange(start, stop) % len(weights)]
+
+    def family_weights(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the weight inside its block of every token of a range of whole records.
+
+        It is the record's weight, times the token's in units of the heaviest.
+        """
         first, last = np.searchsorted(self.record_starts, (start, stop))
         weight = self.records[WEIGHT].to_numpy(np.float64)[first:last]
-        return np.repeat(weight, np.diff(self.record_starts[first : last + 1]))
+        weight = np.repeat(weight, np.diff(self.record_starts[first : last + 1]))
+        return weight * (self.token_weights(start, stop) / max(self.step_weights))
 
     def block_interval(self, splits: Sequence[Split]) -> tuple[float, float] | None:
         """Return the lowest and highest place of the blocks of neighbouring splits, or None.
@@ -210,6 +251,21 @@ class TokenAxis:
             return f"{counts} of the same names, but of other blocks or lengths"
         example = min(ours ^ theirs)
         return f"{counts}, and {example!r} is only in {what if example in ours else than}"
+
+
+def _require_steps(table: pd.DataFrame, step_weights: Sequence[int]) -> tuple[int, ...]:
+    steps = tuple(int(weight) for weight in step_weights)
+    if not steps or min(steps) < 1:
+        raise InputError(
+            f"the weights of a step are {step_weights}", allowed="one positive whole number or more"
+        )
+    broken = np.flatnonzero(table[N_TOKENS].to_numpy() % len(steps))
+    if len(broken):
+        row = table.iloc[broken[0]]
+        raise InputError(
+            f"record {row[RECORD]!r} has {row[N_TOKENS]} tokens, not whole steps of {len(steps)}"
+        )
+    return steps
 
 
 def assign_splits(place: NDArray[np.float64], fractions: Mapping[Split, float]) -> list[Split]:

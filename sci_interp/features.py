@@ -104,7 +104,7 @@ def encode_nuisances(
     nuisances = adapter.nuisances()
     fractions = dict(fractions or DEFAULT_FRACTIONS)
     layout = FeatureLayout(
-        axis=TokenAxis.build(dataset.table, fractions),
+        axis=TokenAxis.of(dataset, fractions),
         names=nuisances.names,
         families=nuisances.families,
         scale=np.ones(len(nuisances.names), np.float32),

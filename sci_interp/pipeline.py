@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .activations import extract, stream
-from .adapter import Adapter, Dataset
+from .adapter import Adapter, Dataset, WithCovariates
 from .annotations import AnnotationStore, annotate
 from .feature_subsets import FeatureSubset, split_families
 from .features import FeatureStore, encode, encode_nuisances
@@ -41,6 +41,7 @@ CHANNELS = "channels"
 #: Baselines that are linear projections of the activations.
 PROJECTIONS = (CHANNELS, "pca", "ica", PROBE)
 SHUFFLED = "shuffled"
+COVARIATES = "covariates"
 #: What every method that uses no label is fitted on: the autoencoders and the projections alike.
 UNLABELLED: tuple[Split, ...] = ("train", "discovery")
 FIDELITY_FILE = "fidelity.json"
@@ -78,24 +79,9 @@ class StudyResult:
         """Return the tables as text."""
         from .enrichment.sparse_probes import format_sparse_probes
 
-        parts = [self.fidelity_line(), self.enrichment.format()]
+        parts = [self.fidelity.format(), self.enrichment.format()]
         parts += [format_sparse_probes(self.sparse_probes), self.candidates.format()]
         return "\n\n".join([*parts, f"Report: {self.report}"])
-
-    def fidelity_line(self) -> str:
-        """Return the fidelity in one line."""
-        found = self.fidelity
-        text = (
-            f"SAE on test blocks: FVU {found.fvu:.3f}, L0 {found.l0:.1f}, "
-            f"dead features {found.dead_fraction:.1%}"
-        )
-        if found.loss_recovered is not None:
-            text += (
-                f", loss recovered {found.loss_recovered:.1%} "
-                f"({found.loss_original:.3f} alone, {found.loss_reconstructed:.3f} spliced, "
-                f"{found.loss_mean:.3f} with the mean)"
-            )
-        return text
 
 
 def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
@@ -268,6 +254,9 @@ class _Work:
                 self.baselines[name] = self.project(name)
             elif name == SHUFFLED:
                 self.baselines[name] = self.encode_shuffled()
+            elif name == COVARIATES:
+                if isinstance(self.adapter, WithCovariates):
+                    self.baselines[name] = self.encode_covariates()
             else:
                 self.baselines |= split_families(self.encode_cheap())
 
@@ -318,6 +307,18 @@ class _Work:
             self.dataset,
             out=self.study.out / "baselines" / "nuisances",
             fractions=self.study.splits,
+            progress=self.progress,
+        )
+
+    def encode_covariates(self) -> FeatureStore:
+        from .projections import encode_covariates
+
+        return encode_covariates(
+            self.adapter,
+            self.dataset,
+            out=self.study.out / "baselines" / COVARIATES,
+            fractions=self.study.splits,
+            fit_on=UNLABELLED,
             progress=self.progress,
         )
 

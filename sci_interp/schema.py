@@ -10,23 +10,27 @@ LABEL: Final = "label"
 RECORD: Final = "record"
 BLOCK: Final = "block"
 INSTANCE: Final = "instance"
+EVENT: Final = "event"
 GROUP: Final = "group"
 SPLIT: Final = "split"
 START: Final = "start"
 STOP: Final = "stop"
 WEIGHT: Final = "weight"
 STRATUM: Final = "stratum"
+EXCHANGE: Final = "exchange"
 N_TOKENS: Final = "n_tokens"
 
 Split: TypeAlias = Literal["train", "discovery", "test", "vault"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "discovery", "test", "vault")
 
 #: Columns of ``records.parquet``: half-open token ranges on the common axis.
-RECORD_COLUMNS: Final = (RECORD, BLOCK, START, STOP, SPLIT, WEIGHT, STRATUM)
+RECORD_COLUMNS: Final = (RECORD, BLOCK, START, STOP, SPLIT, WEIGHT, STRATUM, EXCHANGE)
 #: Columns of ``labels.parquet``. A nuisance label explains a feature but is no finding.
-LABEL_COLUMNS: Final = (LABEL, GROUP, "nuisance", "definition")
+LABEL_COLUMNS: Final = (LABEL, GROUP, "nuisance", "definition", "extent")
 #: Columns of ``runs.parquet``: half-open token ranges; an instance may have several runs.
 RUN_COLUMNS: Final = (LABEL, INSTANCE, START, STOP)
+#: Columns of ``events.parquet``: instances that belong to an event of several records.
+EVENT_COLUMNS: Final = (INSTANCE, EVENT)
 #: Columns of ``known.parquet``: token ranges in which a label group was assessed.
 KNOWN_COLUMNS: Final = (GROUP, START, STOP)
 

@@ -153,7 +153,7 @@ class ActivationStream:
         self._dataset = dataset
         self._layer = layer
         self._width = require_layer(adapter, layer)
-        self._axis = TokenAxis.build(dataset.table, fractions)
+        self._axis = TokenAxis.of(dataset, fractions)
         self._units = work_units(self._axis, unit_tokens)
         self._first_tokens = self._axis.record_starts[self._units[:, 0]]
         self._cached_units = cached_units

@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 #: What the features of the SAE are compared with. Each family of the adapter's nuisances (token
-#: identity, position) is a baseline of its own.
-BASELINES = ("channels", "pca", "ica", "nuisances", "shuffled", "probe")
+#: identity, position) is a baseline of its own; covariates are left out where it knows none.
+BASELINES = ("channels", "pca", "ica", "nuisances", "covariates", "shuffled", "probe")
 
 #: Names in ``sci_interp.sae.sparsity``, which imports torch.
 ARCHITECTURES = ("topk", "batch_topk", "matryoshka")

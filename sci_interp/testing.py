@@ -148,7 +148,7 @@ def _table(_: Adapter, dataset: Dataset) -> Iterator[str]:
     for column in (RECORD, BLOCK):
         if not table[column].map(lambda value: isinstance(value, str) and value != "").all():
             yield f"every {column} must be a string that is not empty"
-    TokenAxis.build(table)
+    TokenAxis.of(dataset)
     if not table.equals(dataset.table):
         yield "the table differs between two readings"
     if not dataset.digest or dataset.digest != dataset.digest:

@@ -82,6 +82,11 @@ class HiddenAnnotations:
         """Identity of the annotations before anything was hidden."""
         return self.known.digest
 
+    @property
+    def events(self) -> NDArray[np.int64]:
+        """Instance and event of the instances that share one ``(2, n)``."""
+        return self.known.events
+
     def has(self, label: NDArray[np.int64], record: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether pairs of label and record are hidden ``(n,)``."""
         return np.isin(label * self.axis.n_records + record, self.pairs)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sci_interp.axis import TokenAxis
 from sci_interp.codes import Codes
-from sci_interp.schema import WEIGHT, Split
+from sci_interp.schema import Split
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -78,7 +78,6 @@ def stretches(
     n_tokens = n_tokens or STRETCH_TOKENS
     starts = axis.record_starts
     block_of_record = block_of_records(axis)
-    weights = axis.records[WEIGHT].to_numpy(np.float64)
     while first < last:
         fits = int(np.searchsorted(starts, starts[first] + n_tokens, "right")) - 1
         stop = min(max(fits, first + 1), last)
@@ -91,7 +90,7 @@ def stretches(
             int(starts[stop]),
             record,
             block_of_record[record],
-            weights[record],
+            axis.family_weights(int(starts[first]), int(starts[stop])),
         )
         first = stop
 

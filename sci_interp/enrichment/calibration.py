@@ -31,7 +31,8 @@ from .protocol import require_inputs
 from .selection import select_thresholds
 from .significance import Dependence
 from .swap_null import map_run
-from .tracks import LabelTracks, Units, read_labels
+from .tracks import LabelTracks, read_labels
+from .units import Units
 
 __all__ = ["Calibration", "Null", "calibrate", "shift_annotations"]
 
@@ -195,9 +196,9 @@ def shift_annotations(
                     columns, _shift_tracks(tracks, random, null), strict=False
                 ):
                     column.append(values)
-            columns[4].append(np.full(len(tracks.known_start), group))
-            columns[5].append(tracks.known_start)
-            columns[6].append(tracks.known_stop)
+            columns[4].append(np.full(len(tracks.universe.start), group))
+            columns[5].append(tracks.universe.start)
+            columns[6].append(tracks.universe.stop)
     joined = [np.concatenate([np.zeros(0, np.int64), *column]) for column in columns]
     return MemoryAnnotations(known.axis, known.labels, AnnotationSlice(*joined))
 
@@ -211,6 +212,7 @@ def _shift_tracks(
     order = np.argsort(start, kind="stable")
     start_of = np.searchsorted(start[order], units.start)
     rows: list[tuple[int, int, int, int]] = []
+    n_rows = len(units.row_weight)
     alone = np.arange(len(units.member))
     donor = alone if null == "shift" else _partners(units, random)
     for family, other in enumerate(donor):
@@ -219,10 +221,15 @@ def _shift_tracks(
         for at, record in enumerate(range(units.first[family], units.first[family + 1])):
             source = int(units.first[other]) + at % n_other
             sizes = [int(units.start[r + 1] - units.start[r]) for r in (source, record)]
-            shift = int(fraction * sizes[1])
+            shift = int(fraction * (sizes[1] // n_rows)) * n_rows
             for run in order[start_of[source] : start_of[source + 1]]:
-                low = int(start[run] - units.start[source])
-                begin, end = map_run(low, low + int(stop[run] - start[run]), sizes[0], sizes[1])
+                begin = int(start[run] - units.start[source])
+                end = begin + int(stop[run] - start[run])
+                if n_rows == 1:
+                    begin, end = map_run(begin, end, sizes[0], sizes[1])
+                begin, end = min(begin, sizes[1]), min(end, sizes[1])
+                if begin == end:
+                    continue
                 origin = int(units.start[record])
                 key = (int(label[run]), int(instance[run]) * len(units.weight) + record)
                 rows += [
@@ -262,7 +269,8 @@ def _rotate(start: int, stop: int, n_tokens: int) -> list[tuple[int, int]]:
 
 def _token(coordinate: Ints, tracks: LabelTracks) -> Ints:
     """Return the token of a known coordinate."""
-    before = np.append(0, np.cumsum(tracks.known_stop - tracks.known_start))
+    universe = tracks.universe
+    before = np.append(0, np.cumsum(universe.stop - universe.start))
     at = np.searchsorted(before, coordinate, side="right") - 1
-    token: Ints = tracks.known_start[at] + coordinate - before[at]
+    token: Ints = universe.start[at] + coordinate - before[at]
     return token

@@ -134,7 +134,7 @@ def _each_feature_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) 
     active = study.selection.active[tracks.split][group]
     chosen, begin = np.unique(pairs["feature"].to_numpy(np.int64), return_index=True)
     lowest = pairs["bin"].to_numpy(np.uint8)[begin]
-    n_entries = active[chosen, lowest]
+    n_entries = active[chosen, lowest] // min(study.features.axis.step_weights)
     bounds = np.append(begin, len(pairs))
     first = 0
     while first < len(chosen):

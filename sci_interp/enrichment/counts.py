@@ -29,6 +29,8 @@ Ints = NDArray[np.int64]
 class Counts:
     """Additive counts of a range of labels; bins are exact, not cumulated.
 
+    Tokens count with their integer weights, so that every sum is exact; instances count 1 each.
+
     Attributes
     ----------
     labels : (n_labels,) int64
@@ -96,6 +98,7 @@ class Counts:
         *,
         runs: RunSlice,
         start: int,
+        weight: Ints,
         n_threads: int = 1,
     ) -> None:
         """Add the counts of one token range in place.
@@ -112,10 +115,12 @@ class Counts:
             Annotations of the same tokens, in positions of the common axis.
         start
             Position of the first token.
+        weight : (n_tokens,) int64
+            Weight of every token.
         n_threads
             Labels are counted on this many threads.
         """
-        known = known_mask(runs, start, len(indptr) - 1, len(self.n_known))
+        known = known_mask(runs, start, len(indptr) - 1, len(self.n_known)) * weight
         order, bounds = order_runs(runs, self.labels)
         first = np.asarray(runs.start, np.int64)[order] - start
         last = np.asarray(runs.stop, np.int64)[order] - start
@@ -200,6 +205,7 @@ def count_split(
             table[codes.value],
             runs=known.read(start, stop),
             start=start,
+            weight=features.axis.token_weights(start, stop),
             n_threads=n_threads or default_threads(),
         )
     return counts
@@ -210,13 +216,13 @@ def _add_active(
     indptr: Ints,
     feature: NDArray[np.unsignedinteger],
     bins: NDArray[np.uint8],
-    known: NDArray[np.bool_],
+    known: Ints,
     active: Ints,
 ) -> None:
     for token in range(len(known)):
         if known[token]:
             for entry in range(indptr[token], indptr[token + 1]):
-                active[feature[entry], bins[entry]] += 1
+                active[feature[entry], bins[entry]] += known[token]
 
 
 @compiled
@@ -227,11 +233,14 @@ def _add_label(
     first: Ints,
     last: Ints,
     instance: Ints,
-    known: NDArray[np.bool_],
+    known: Ints,
     tokens: Ints,
     instances: Ints,
 ) -> tuple[int, int]:
-    """Walk one label's runs, sorted by instance; return positive tokens and instances."""
+    """Walk one label's runs, sorted by instance; return weight of its tokens, and instances.
+
+    ``known`` is the weight of every token, 0 where it is unknown.
+    """
     seen = np.zeros(len(known), np.bool_)
     largest = np.zeros(tokens.shape[0], np.uint8)  # largest bin + 1 inside the instance
     touched = np.empty(tokens.shape[0], np.int64)
@@ -242,7 +251,7 @@ def _add_label(
             if not known[token]:
                 continue
             any_known = True
-            fresh = not seen[token]
+            fresh = 0 if seen[token] else known[token]
             seen[token] = True
             n_positive += fresh
             for entry in range(indptr[token], indptr[token + 1]):

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from .chunks import Chunk, Study, each_chunk
 from .kernel import compiled, next_below, run_ranges
 from .local_null import TIE, shift_scores, studentise
-from .scores import PairList, active_positions, split_by_record
+from .scores import PairList, active_positions
 from .selection import Direction
 from .significance import N_SHIFTS
 from .swap_null import exchange_table
-from .tracks import Entries, Runs, Units
+from .tracks import Entries, Runs
+from .units import Units
 
 __all__ = ["adjust_by_maxima"]
 
@@ -174,8 +175,7 @@ def swap_statistics(
 ) -> None:
     """Write T as observed and in every draw ``(1 + n_draws,)``, one permutation a draw."""
     position = active_positions(entries, pair[0], pair[1])
-    first = split_by_record(position, units)
-    scores, cells, bounds, own, by_feature = exchange_table(position, first, units, runs, pair[2])
+    scores, cells, bounds, own, by_feature = exchange_table(position, units, runs, pair[2])
     out[0] = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
     for draw in range(len(out) - 1):
         total, squares = 0.0, 0.0

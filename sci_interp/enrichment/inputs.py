@@ -76,6 +76,10 @@ class KnownSource(Protocol):
     def digest(self) -> str:
         """Identity of the annotations."""
 
+    @property
+    def events(self) -> NDArray[np.int64]:
+        """Instance and event of the instances that share one, by instance ``(2, n)``."""
+
     def read(self, start: int, stop: int) -> RunSlice:
         """Return the annotations of a token range that begins and ends with records."""
 

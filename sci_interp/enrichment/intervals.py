@@ -70,7 +70,7 @@ def bootstrap_pairs(
         for first in range(0, len(piece), size):
             part = listed.part(first, first + size)
             counts = _resampled_counts(study, entries, tracks, part, weights)
-            ends = _quantiles(counts, totals, part.label, level)
+            ends = _quantiles(counts, totals, part.label, level, study.selection.unit)
             result.loc[piece.index[first : first + size]] = ends
     return result
 
@@ -121,12 +121,14 @@ def _multiply(weights: NDArray[np.uint8], counts: Floats) -> Floats:
     return np.concatenate(parts)
 
 
-def _quantiles(counts: Floats, totals: Floats, label: NDArray[np.int64], level: float) -> Floats:
+def _quantiles(
+    counts: Floats, totals: Floats, label: NDArray[np.int64], level: float, unit: int
+) -> Floats:
     table = Confusion(
-        true_positive=counts[0],
-        active=counts[1],
-        positive=totals[1][label],
-        known=totals[0][label],
+        true_positive=counts[0] / unit,
+        active=counts[1] / unit,
+        positive=totals[1][label] / unit,
+        known=totals[0][label] / unit,
         hit=counts[2],
         instances=totals[2][label],
     )

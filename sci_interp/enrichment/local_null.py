@@ -1,5 +1,8 @@
 """Local null: labels shifted circularly inside their records, one shift shared by a family.
 
+Records of tokens are shifted by tokens, gridded records by whole columns, and labels of whole
+records by records inside their family (see :mod:`sci_interp.enrichment.units`).
+
 It keeps in which records a feature and a label occur and destroys where they meet, so rejecting it
 says that a link is more than presence in the same records.
 """
@@ -10,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernel import compiled, next_below
-from .scores import active_positions, split_by_record
-from .tracks import Entries, Runs, Units
+from .scores import active_positions, expected_in_record, split_by_record
+from .steps import overlap_at_steps
+from .tracks import Entries, Runs
+from .units import Units
 
 __all__ = ["local_exceedances", "shift_scores"]
 
@@ -55,13 +60,33 @@ def overlap_at_shifts(position: Ints, start: Ints, stop: Ints, n_tokens: int) ->
 
 
 @compiled
+def _at_shifts(
+    position: Ints,
+    part: tuple[int, int],
+    units: Units,
+    record: int,
+    runs: Runs,
+    bounds: tuple[int, int],
+) -> NDArray[np.float64]:
+    """Return TP of one record at every shift; parameters as for the expected overlap."""
+    origin = units.start[record]
+    size = units.start[record + 1] - origin
+    inside = position[part[0] : part[1]] - origin
+    start = runs.start[bounds[0] : bounds[1]] - origin
+    stop = runs.stop[bounds[0] : bounds[1]] - origin
+    if len(units.row_weight) > 1:
+        return overlap_at_steps(inside, start, stop, size, units)
+    return overlap_at_shifts(inside, start, stop, size).astype(np.float64)
+
+
+@compiled
 def shift_scores(
     position: Ints, units: Units, runs: Runs, label: int, n_shifts: int
 ) -> tuple[NDArray[np.float64], Ints, Ints]:
     """Return U of every informative family at every shift, and the number of shifts of each.
 
     A family is shifted by the same fraction of every record's length; it has as many shifts as
-    its longest record has known tokens, at most ``n_shifts``. Shift 0 is the observed state.
+    its longest record has steps, at most ``n_shifts``. Shift 0 is the observed state.
 
     Returns
     -------
@@ -74,6 +99,7 @@ def shift_scores(
     """
     first = split_by_record(position, units)
     pointer = runs.record[label]
+    n_rows = len(units.row_weight)
     n_families = len(units.first) - 1
     informative = np.zeros(n_families, np.bool_)
     for family in range(n_families):
@@ -85,24 +111,18 @@ def shift_scores(
     n_of_family = np.ones(len(chosen), np.int64)
     for row in range(len(chosen)):
         begin, end = units.first[chosen[row]], units.first[chosen[row] + 1]
-        longest = np.max(units.start[begin + 1 : end + 1] - units.start[begin:end])
+        longest = np.max(units.start[begin + 1 : end + 1] - units.start[begin:end]) // n_rows
         n_of_family[row] = min(longest, n_shifts)
         for record in range(begin, end):
             n_active = first[record + 1] - first[record]
             if n_active == 0 or pointer[record] == pointer[record + 1]:
                 continue
-            n_tokens = units.start[record + 1] - units.start[record]
-            part = slice(pointer[record], pointer[record + 1])
-            both = overlap_at_shifts(
-                position[first[record] : first[record + 1]],
-                runs.start[part],
-                runs.stop[part],
-                n_tokens,
-            )
-            covered = np.sum(runs.stop[part] - runs.start[part])
-            expected = n_active * covered / n_tokens
+            part = (first[record], first[record + 1])
+            bounds = (pointer[record], pointer[record + 1])
+            both = _at_shifts(position, part, units, record, runs, bounds)
+            expected = expected_in_record(position, part, units, record, runs, bounds)
             for shift in range(n_of_family[row]):
-                moved = (shift * n_tokens) // n_of_family[row]
+                moved = (shift * len(both)) // n_of_family[row]
                 scores[row, shift] += units.weight[record] * (both[moved] - expected)
     return scores, n_of_family, chosen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -75,11 +75,14 @@ class MemoryAnnotations:
         The labels.
     everything : AnnotationSlice
         All runs and known ranges.
+    events : (2, n) int64
+        Instance and event of the instances that share one, by instance.
     """
 
     axis: TokenAxis
     labels: Sequence[Label]
     everything: AnnotationSlice
+    events: Ints = field(default_factory=lambda: np.zeros((2, 0), np.int64))
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -159,7 +162,7 @@ def load_annotations(known: KnownSource) -> MemoryAnnotations:
         np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
         for name in names
     )
-    return MemoryAnnotations(known.axis, known.labels, AnnotationSlice(*columns))
+    return MemoryAnnotations(known.axis, known.labels, AnnotationSlice(*columns), known.events)
 
 
 def without_nuisances(known: MemoryAnnotations) -> MemoryAnnotations:
@@ -183,4 +186,4 @@ def without_nuisances(known: MemoryAnnotations) -> MemoryAnnotations:
         all_.known_start[ranges],
         all_.known_stop[ranges],
     )
-    return MemoryAnnotations(known.axis, tuple(labels), columns)
+    return MemoryAnnotations(known.axis, tuple(labels), columns, known.events)

@@ -169,7 +169,7 @@ class _WeightedTokens(NamedTuple):
     def of(
         cls, axis: TokenAxis, start: int, codes: Codes, known: NDArray[np.bool_]
     ) -> _WeightedTokens:
-        weight = axis.record_weights(start, start + len(known))
+        weight = axis.family_weights(start, start + len(known))
         level = np.asarray(codes.value, np.uint8)
         return cls(codes.indptr, codes.feature, level, np.where(known, weight, 0.0))
 

@@ -100,8 +100,9 @@ def area_under_roc(positive: Ints, known: Ints) -> Floats:
     """
     negative = known - positive
     below = np.cumsum(negative, axis=1) - negative
-    twice = (positive * (2 * below + negative)).sum(axis=1)
-    possible = positive.sum(axis=1) * negative.sum(axis=1)
+    # Weights make products that integers of 64 bits do not hold.
+    twice = (positive * (2.0 * below + negative)).sum(axis=1)
+    possible = positive.sum(axis=1) * negative.sum(axis=1, dtype=np.float64)
     area: Floats = np.divide(
         twice, 2 * possible, out=np.full(len(twice), np.nan), where=possible > 0
     )
@@ -150,8 +151,8 @@ def count_levels(
     Returns
     -------
     positive, known : (n_pairs, 256) int64
-        Known positive tokens, and known tokens, by level of the pair's feature. Level 0, where it
-        is inactive, is left at 0.
+        Weight of known positive tokens, and of known tokens, by level of the pair's feature.
+        Level 0, where it is inactive, is left at 0.
     """
     labels, of_label = np.unique(label, return_inverse=True)
     chosen, of_feature = np.unique(feature, return_inverse=True)
@@ -165,11 +166,12 @@ def count_levels(
     for start, stop in iterate_slices(features.axis, split):
         codes, runs = features.read(start, stop), known.read(start, stop)
         mask = known_mask(runs, start, stop - start, len(known.groups))[group]
+        weight = mask * features.axis.token_weights(start, stop)
         activity = _Activity(codes.indptr, codes.feature, codes.value.astype(np.uint8), column)
-        _add_known(activity, mask, everywhere)
+        _add_known(activity, weight, everywhere)
         order, bounds = order_runs(runs, labels)
         spans = [np.asarray(edge, np.int64)[order] - start for edge in (runs.start, runs.stop)]
-        work = partial(_count_labels, activity, mask, spans, bounds, pair_of, positive)
+        work = partial(_count_labels, activity, weight, spans, bounds, pair_of, positive)
         run_ranges(work, len(labels), size=1, n_threads=n_threads)
     return positive, everywhere[of_feature]
 
@@ -185,7 +187,7 @@ class _Activity(NamedTuple):
 
 def _count_labels(
     activity: _Activity,
-    known: NDArray[np.bool_],
+    known: Ints,
     spans: list[Ints],
     bounds: Ints,
     pair_of: NDArray[np.int32],
@@ -199,19 +201,19 @@ def _count_labels(
 
 
 @compiled
-def _add_known(activity: _Activity, known: NDArray[np.bool_], counts: Ints) -> None:
+def _add_known(activity: _Activity, known: Ints, counts: Ints) -> None:
     for token in range(len(known)):
         if known[token]:
             for entry in range(activity.indptr[token], activity.indptr[token + 1]):
                 at = activity.column[activity.feature[entry]]
                 if at >= 0:
-                    counts[at, activity.level[entry]] += 1
+                    counts[at, activity.level[entry]] += known[token]
 
 
 @compiled
 def _add_positive(
     activity: _Activity,
-    known: NDArray[np.bool_],
+    known: Ints,
     first: Ints,
     last: Ints,
     pair_of: NDArray[np.int32],
@@ -227,4 +229,4 @@ def _add_positive(
             for entry in range(activity.indptr[token], activity.indptr[token + 1]):
                 at = activity.column[activity.feature[entry]]
                 if at >= 0 and pair_of[at] >= 0:
-                    counts[pair_of[at], activity.level[entry]] += 1
+                    counts[pair_of[at], activity.level[entry]] += known[token]

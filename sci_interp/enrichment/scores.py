@@ -1,12 +1,14 @@
-"""Family scores of feature-label pairs: U = sum over records of w (TP - X Y / n).
+"""Family scores of feature-label pairs: U = sum over records of w (TP - E).
 
-In a record with n known tokens, X of them have the feature, Y the label and TP both; X Y / n is
-what independence inside the record gives. Families are independent of each other, so
+In a record with n known tokens, X of them have the feature, Y the label and TP both; E is the mean
+of TP over all shifts of the label, X Y / n where a step is a token, and row by row, weighted, where
+records are tables of rows and columns. Families are independent of each other, so
 T = sum U / sqrt(sum U^2) is compared with Student's t.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernel import compiled, run_ranges
-from .tracks import Entries, Instances, LabelTracks, Runs, Units
+from .steps import expected_overlap
+from .tracks import Entries, Instances, LabelTracks, Runs
+from .units import Units, weight_before, weight_between
 
 __all__ = ["PairList", "Robust", "count_families", "score_pairs"]
 
@@ -99,7 +103,10 @@ def score_pairs(
 def count_families(
     entries: Entries, tracks: LabelTracks, pairs: PairList, *, n_threads: int
 ) -> NDArray[np.float64]:
-    """Return TP, X and hit instances of pairs in every family ``(3, n_families, n_pairs)``."""
+    """Return TP, X and hit instances of pairs in every family ``(3, n_families, n_pairs)``.
+
+    Tokens count with the weight of their row.
+    """
     counts = np.zeros((len(pairs.row), 3, len(tracks.units.first) - 1))
 
     def work(start: int, stop: int) -> None:
@@ -111,17 +118,29 @@ def count_families(
 
 
 def count_label_families(tracks: LabelTracks, start: int, stop: int) -> NDArray[np.float64]:
-    """Return n, Y and instances of labels ``start:stop``, ``(3, stop - start, n_families)``."""
+    """Return n, Y and instances of labels ``start:stop``, ``(3, stop - start, n_families)``.
+
+    Tokens count with the weight of their row.
+    """
     units, runs, instances = tracks.units, tracks.runs, tracks.instances
     n_labels, n_families = stop - start, len(units.first) - 1
     counts = np.zeros((3, n_labels, n_families))
-    counts[0] = np.diff(units.start[units.first])
-    covered = np.append(0, np.cumsum(runs.stop - runs.start))
+    edges = units.start[units.first]
+    counts[0] = [weight_between(units, *edge) for edge in itertools.pairwise(edges.tolist())]
+    covered = np.append(0, np.cumsum(_run_weights(units, runs)))
     counts[1] = np.diff(covered[runs.record[start:stop, units.first]], axis=1)
     bounds = instances.first[start : stop + 1]
     label = np.repeat(np.arange(n_labels), np.diff(bounds))
     np.add.at(counts[2], (label, instances.family[bounds[0] : bounds[-1]]), 1)
     return counts
+
+
+@compiled
+def _run_weights(units: Units, runs: Runs) -> NDArray[np.float64]:
+    weight = np.empty(len(runs.start))
+    for run in range(len(weight)):
+        weight[run] = weight_between(units, runs.start[run], runs.stop[run])
+    return weight
 
 
 @compiled
@@ -171,17 +190,52 @@ def advance(position: Ints, at: int, end: int, limit: int) -> int:
 
 @compiled
 def _overlap(
-    position: Ints, begin: int, end: int, runs: Runs, first: int, last: int
-) -> tuple[int, int]:
-    """Return the positions inside runs, and the tokens of the runs."""
-    both = covered = 0
+    position: Ints,
+    before: NDArray[np.float64],
+    begin: int,
+    end: int,
+    runs: Runs,
+    first: int,
+    last: int,
+) -> tuple[float, int]:
+    """Return the weight of the positions inside runs, and the tokens of the runs."""
+    both, covered = 0.0, 0
     for run in range(first, last):
         covered += runs.stop[run] - runs.start[run]
         begin = advance(position, begin, end, runs.start[run])
         after = advance(position, begin, end, runs.stop[run])
-        both += after - begin
+        both += before[after] - before[begin]
         begin = after
     return both, covered
+
+
+@compiled
+def expected_in_record(
+    position: Ints,
+    part: tuple[int, int],
+    units: Units,
+    record: int,
+    runs: Runs,
+    bounds: tuple[int, int],
+) -> float:
+    """Return the mean of TP over all shifts of a record.
+
+    Parameters
+    ----------
+    position, part
+        Active known coordinates, and which of them lie in the record.
+    units, record
+        The record.
+    runs, bounds
+        Label runs, and which of them lie in the record.
+    """
+    origin = units.start[record]
+    size = units.start[record + 1] - origin
+    start, stop = runs.start[bounds[0] : bounds[1]], runs.stop[bounds[0] : bounds[1]]
+    if len(units.row_weight) == 1:
+        return float((part[1] - part[0]) * np.sum(stop - start) / size)
+    inside = position[part[0] : part[1]] - origin
+    return expected_overlap(inside, start - origin, stop - origin, size, units)
 
 
 @compiled
@@ -189,13 +243,13 @@ def _score(
     entries: Entries, units: Units, runs: Runs, pairs: PairList, sums: NDArray[np.float64]
 ) -> None:
     position = active_positions(entries, pairs.row[0], pairs.bin[0])
-    first = split_by_record(position, units)
+    first, before = split_by_record(position, units), weight_before(position, units)
     for pair in range(len(pairs.row)):
         if pair > 0 and (
             pairs.row[pair] != pairs.row[pair - 1] or pairs.bin[pair] != pairs.bin[pair - 1]
         ):
             position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
-            first = split_by_record(position, units)
+            first, before = split_by_record(position, units), weight_before(position, units)
         pointer = runs.record[pairs.label[pair]]
         for family in range(len(units.first) - 1):
             score, varies = 0.0, False
@@ -203,17 +257,13 @@ def _score(
                 n_active = first[record + 1] - first[record]
                 if n_active == 0 or pointer[record] == pointer[record + 1]:
                     continue
-                both, covered = _overlap(
-                    position,
-                    first[record],
-                    first[record + 1],
-                    runs,
-                    pointer[record],
-                    pointer[record + 1],
-                )
+                part = (first[record], first[record + 1])
+                bounds = (pointer[record], pointer[record + 1])
+                both, covered = _overlap(position, before, *part, runs, *bounds)
                 n_tokens = units.start[record + 1] - units.start[record]
                 varies |= n_active < n_tokens and covered < n_tokens
-                score += units.weight[record] * (both - n_active * covered / n_tokens)
+                expected = expected_in_record(position, part, units, record, runs, bounds)
+                score += units.weight[record] * (both - expected)
             if varies:
                 sums[pair, 0] += score
                 sums[pair, 1] += score * score
@@ -232,20 +282,15 @@ def _count(
 ) -> None:
     for pair in range(len(pairs.row)):
         position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
-        first = split_by_record(position, units)
+        first, before = split_by_record(position, units), weight_before(position, units)
         label = pairs.label[pair]
         for family in range(len(units.first) - 1):
             for record in range(units.first[family], units.first[family + 1]):
-                both, _ = _overlap(
-                    position,
-                    first[record],
-                    first[record + 1],
-                    runs,
-                    runs.record[label, record],
-                    runs.record[label, record + 1],
-                )
+                part = (first[record], first[record + 1])
+                bounds = (runs.record[label, record], runs.record[label, record + 1])
+                both, _ = _overlap(position, before, *part, runs, *bounds)
                 counts[pair, 0, family] += both
-                counts[pair, 1, family] += first[record + 1] - first[record]
+                counts[pair, 1, family] += before[part[1]] - before[part[0]]
         for instance in range(instances.first[label], instances.first[label + 1]):
             for run in range(instances.run[instance], instances.run[instance + 1]):
                 at = np.searchsorted(position, instances.start[run])

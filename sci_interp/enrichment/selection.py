@@ -69,6 +69,9 @@ class Selection:
         Known tokens.
     n_families : mapping of split to (n_labels,) int64
         Families in which a label has a known token.
+    unit : int
+        Weight of the heaviest token. Tokens above are sums of weights; :meth:`confusion` divides
+        by it.
     """
 
     floors: tuple[int, ...]
@@ -81,6 +84,7 @@ class Selection:
     n_instances: Mapping[Split, Ints]
     n_known: Mapping[Split, Ints]
     n_families: Mapping[Split, Ints]
+    unit: int = 1
 
     @property
     def n_labels(self) -> int:
@@ -110,10 +114,10 @@ class Selection:
         level = self.bin[direction][label, feature]
         features = np.arange(self.n_features)[feature]
         return Confusion(
-            true_positive=self.true_positive[direction, split][label, feature].astype(np.float64),
-            active=self.active[split][group, features, level].astype(np.float64),
-            positive=np.asarray(self.n_positive[split][label], np.float64),
-            known=np.asarray(self.n_known[split][group], np.float64),
+            true_positive=self.true_positive[direction, split][label, feature] / self.unit,
+            active=self.active[split][group, features, level] / self.unit,
+            positive=np.asarray(self.n_positive[split][label] / self.unit),
+            known=np.asarray(self.n_known[split][group] / self.unit),
             hit=self.hit[direction, split][label, feature].astype(np.float64),
             instances=np.asarray(self.n_instances[split][label], np.float64),
         )
@@ -147,7 +151,8 @@ def select_thresholds(
         Memory for counts; fewer bytes mean more passes over the codes, and the same result.
     """
     n_labels, n_features = len(known.labels), features.n_features
-    small = np.int32 if features.axis.n_tokens < 2**31 else np.int64
+    unit = max(features.axis.step_weights)
+    small = np.int32 if features.axis.n_tokens * unit < 2**31 else np.int64
     group = np.asarray(known.group_of_label, np.int64)
     shape = (n_labels, n_features)
     selection = Selection(
@@ -164,6 +169,7 @@ def select_thresholds(
         n_instances={split: np.zeros(n_labels, np.int64) for split in COUNTED},
         n_known={split: np.zeros(len(known.groups), np.int64) for split in COUNTED},
         n_families={split: count_event_families(features.axis, known, split) for split in COUNTED},
+        unit=unit,
     )
     bytes_per_label = 16 * n_features * len(floors) * len(COUNTED)
     block = max(1, count_bytes // bytes_per_label)
@@ -206,10 +212,10 @@ def _best_bin(
 ) -> NDArray[np.uint8]:
     """Return the bin with the best hybrid F1 of every feature, the higher one of equals."""
     table = Confusion(
-        true_positive=above[0].astype(np.float64),
-        active=selection.active[way.selecting][count.group[at]].astype(np.float64),
-        positive=np.asarray(count.n_positive[at], np.float64),
-        known=np.asarray(count.n_known[count.group[at]], np.float64),
+        true_positive=above[0] / selection.unit,
+        active=selection.active[way.selecting][count.group[at]] / selection.unit,
+        positive=np.asarray(count.n_positive[at] / selection.unit),
+        known=np.asarray(count.n_known[count.group[at]] / selection.unit),
         hit=above[1].astype(np.float64),
         instances=np.asarray(count.n_instances[at], np.float64),
     )

@@ -7,6 +7,9 @@ the record. A run that is short beside its record keeps its length too, a run of
 covers the whole record: were lengths scaled, a label of fixed length at the start of every record
 would fit its own record better than the tracks of others, by its position alone. A family's own
 track is mapped onto itself exactly.
+
+Where a step is more than a token (gridded records), steps meet steps of the same number, and those
+beyond the shorter of the two records' ends meet nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from numpy.typing import NDArray
 from .kernel import compiled, next_below
 from .local_null import TIE, studentise
 from .scores import active_positions, advance, split_by_record
-from .tracks import Entries, Runs, Units
+from .steps import expected_overlap
+from .tracks import Entries, Runs
+from .units import Units, weight_before
 
 __all__ = ["exchange_score", "swap_exceedances"]
 
@@ -42,15 +47,46 @@ def map_run(start: int, stop: int, n_from: int, n_to: int) -> tuple[int, int]:
 
 
 @compiled
+def clip_runs(runs: Runs, bounds: tuple[int, int], origin: int, size: int) -> tuple[Ints, Ints]:
+    """Return start and stop of a record's runs from its first token, up to ``size`` tokens."""
+    start = np.minimum(runs.start[bounds[0] : bounds[1]] - origin, size)
+    return start, np.minimum(runs.stop[bounds[0] : bounds[1]] - origin, size)
+
+
+@compiled
+def map_runs(
+    runs: Runs, bounds: tuple[int, int], origin: int, sizes: tuple[int, int]
+) -> tuple[Ints, Ints]:
+    """Return start and stop of a record's runs mapped onto a record of another length.
+
+    Rounding may let mapped runs overlap by a token: each is counted by itself.
+    """
+    n_runs = bounds[1] - bounds[0]
+    start, stop = np.empty(n_runs, np.int64), np.empty(n_runs, np.int64)
+    for at in range(n_runs):
+        run = bounds[0] + at
+        start[at], stop[at] = map_run(
+            runs.start[run] - origin, runs.stop[run] - origin, sizes[0], sizes[1]
+        )
+    return start, stop
+
+
+@compiled
 def exchange_score(
-    position: Ints, first: Ints, units: Units, runs: Runs, label: int, pair: tuple[int, int]
+    position: Ints,
+    before: NDArray[np.float64],
+    first: Ints,
+    units: Units,
+    runs: Runs,
+    label: int,
+    pair: tuple[int, int],
 ) -> float:
     """Return U of one family's feature track against another family's label track.
 
     Parameters
     ----------
-    position, first
-        Active known coordinates, and the first of them in every record.
+    position, before, first
+        Active known coordinates, the weight before each, and the first of them in every record.
     units, runs, label
         Records, label runs, and the label.
     pair
@@ -66,19 +102,23 @@ def exchange_score(
         origin = units.start[record]
         n_tokens = units.start[record + 1] - origin
         source = other + (record - begin) % n_other
-        from_origin = units.start[source]
-        n_from = units.start[source + 1] - from_origin
-        both = covered = 0
-        last = first[record + 1]
-        for run in range(runs.record[label, source], runs.record[label, source + 1]):
-            start, stop = map_run(
-                runs.start[run] - from_origin, runs.stop[run] - from_origin, n_from, n_tokens
-            )
-            covered += stop - start
-            # Rounding may let mapped runs overlap by a token: each is counted by itself.
-            at = advance(position, first[record], last, origin + start)
-            both += advance(position, at, last, origin + stop) - at
-        total += units.weight[record] * (both - n_active * covered / n_tokens)
+        bounds = (runs.record[label, source], runs.record[label, source + 1])
+        if bounds[0] == bounds[1]:
+            continue
+        other_origin = units.start[source]
+        if len(units.row_weight) > 1:
+            start, stop = clip_runs(runs, bounds, other_origin, n_tokens)
+            inside = position[first[record] : first[record + 1]] - origin
+            expected = expected_overlap(inside, start, stop, n_tokens, units)
+        else:
+            sizes = (units.start[source + 1] - other_origin, n_tokens)
+            start, stop = map_runs(runs, bounds, other_origin, sizes)
+            expected = n_active * np.sum(stop - start) / n_tokens
+        both, last = 0.0, first[record + 1]
+        for run in range(len(start)):
+            at = advance(position, first[record], last, origin + start[run])
+            both += before[advance(position, at, last, origin + stop[run])] - before[at]
+        total += units.weight[record] * (both - expected)
     return total
 
 
@@ -130,7 +170,7 @@ def _choose_rows(
 
 @compiled
 def exchange_table(
-    position: Ints, first: Ints, units: Units, runs: Runs, label: int
+    position: Ints, units: Units, runs: Runs, label: int
 ) -> tuple[NDArray[np.float64], Ints, Ints, Ints, NDArray[np.bool_]]:
     """Score every exchange that can matter.
 
@@ -149,6 +189,7 @@ def exchange_table(
     by_feature : (n_strata,) bool
         Whether the stratum's rows are families with the feature, and not with the label.
     """
+    first, before = split_by_record(position, units), weight_before(position, units)
     has_feature = _active_families(first, units)
     has_label = _active_families(runs.record[label], units)
     rows, cells, bounds, by_feature = _choose_rows(has_feature, has_label, units)
@@ -165,7 +206,7 @@ def exchange_table(
                 if members[place] == rows[row]:
                     own[row] = cell
                 if has_feature[pair[0]] and has_label[pair[1]]:
-                    scores[cell] = exchange_score(position, first, units, runs, label, pair)
+                    scores[cell] = exchange_score(position, before, first, units, runs, label, pair)
     return scores, cells, bounds, own, by_feature
 
 
@@ -184,8 +225,7 @@ def swap_exceedances(
     """
     _, n_draws, enough = settings
     position = active_positions(entries, pair[0], pair[1])
-    first = split_by_record(position, units)
-    scores, cells, bounds, own, _ = exchange_table(position, first, units, runs, pair[2])
+    scores, cells, bounds, own, _ = exchange_table(position, units, runs, pair[2])
     observed = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
     deck = np.empty(len(units.member), np.int64)  # places inside strata, partly shuffled per draw
     for stratum in range(len(bounds) - 1):

@@ -3,13 +3,14 @@
 Counts are of known tokens on the half that tested the pair, at the threshold that the other half
 chose: TP have feature and label, FP the feature only, FN the label only, TN neither; H of I
 instances are hit at one token at least. Every token and instance counts once, whatever the size of
-its family: measures are not weighted. Intervals resample families, and the tests weight records by
-1 / family size.
+its family, but that cells of a grid count by their area (in units of the largest). Intervals
+resample families, and the tests weight records by 1 / family size.
 
 ============================  =================================================================
 ``feature, feature_name``     number and name of the feature
 ``label, group, nuisance``    the label, what it is assessed with, whether it is no finding
 ``n_instances, n_families``   I, and the families in which the label occurs
+``n_events``                  events, each of one instance or more (a storm on several days)
 ``n_known, n_positive``       TP + FP + FN + TN, the label's universe, and TP + FN
 ``n_active, n_both``          TP + FP, and TP
 ``threshold``                 share of the feature's scale at or above which it counts as active;
@@ -17,6 +18,7 @@ its family: measures are not weighted. Intervals resample families, and the test
 ``precision``                 TP / (TP + FP)
 ``token_recall``              TP / (TP + FN)
 ``instance_recall``           H / I
+``event_recall``              share of events with an instance that is hit
 ``f1``                        2 TP / (2 TP + FP + FN)
 ``hybrid_f1``                 harmonic mean of precision and instance recall (InterPLM's F1)
 ``mcc``                       (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))
@@ -68,6 +70,7 @@ from numpy.typing import NDArray
 from sci_interp.schema import LinkClass
 
 from .chunks import Study
+from .events import recall_events
 from .intervals import MEASURES, bootstrap_pairs
 from .linking import Links
 from .ranking import rank_pairs
@@ -93,7 +96,8 @@ POINTS = (
 AREAS = ("auroc", "average_precision")
 COLUMNS: tuple[str, ...] = (
     "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
-    "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:7], *AREAS, "log_odds",
+    "n_events", "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:3],
+    "event_recall", *POINTS[3:7], *AREAS, "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     "p_local", "p_swap", "p", "q", "q_class", "class", "direction", "chosen_on_hybrid_f1",
     "vault_f1", "vault_log_odds", "replicated", "best",
@@ -183,10 +187,10 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
         nuisance=np.array([labels[at].nuisance for at in label], bool),
         n_instances=table.instances.astype(np.int64),
         n_families=selection.n_families[way.testing][label],
-        n_known=table.known.astype(np.int64),
-        n_positive=table.positive.astype(np.int64),
-        n_active=table.active.astype(np.int64),
-        n_both=table.true_positive.astype(np.int64),
+        n_known=np.rint(table.known).astype(np.int64),
+        n_positive=np.rint(table.positive).astype(np.int64),
+        n_active=np.rint(table.active).astype(np.int64),
+        n_both=np.rint(table.true_positive).astype(np.int64),
         threshold=share_of_scale(selection.floors, bins),
         direction=way.name,
         chosen_on_hybrid_f1=chosen.hybrid_f1,
@@ -195,7 +199,11 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
     numbers = pd.DataFrame({"feature": feature, "label": label, "bin": result["bin"].to_numpy()})
     areas = rank_pairs(study, numbers, way.testing)
     ends = bootstrap_pairs(study, numbers, way.testing, n_bootstrap=n_bootstrap)
-    numbers = areas.join(ends)
+    numbers = areas.join(ends).join(recall_events(study, numbers, way.testing))
+    alone = numbers["n_events"].isna()
+    numbers["n_events"] = numbers["n_events"].fillna(pd.Series(table.instances)).astype(np.int64)
+    recall = pd.Series(table.instance_recall)
+    numbers["event_recall"] = numbers["event_recall"].where(~alone, recall)
     return result.assign(**{name: numbers[name].to_numpy() for name in numbers})
 
 

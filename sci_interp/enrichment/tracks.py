@@ -1,13 +1,12 @@
 """Label runs and feature activity of one split and one label group, in known coordinates.
 
-Known coordinates count only the tokens in which the group was assessed, so that a record is one
-gapless stretch in which tracks can be shifted. Records without a known token are left out; the
-weights of the others add up to 1 in every family.
+Known coordinates are explained in :mod:`sci_interp.enrichment.units`. Records without a known token
+are left out; the weights of the others add up to 1 in every family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,52 +15,23 @@ from numpy.typing import NDArray
 
 from sci_interp.axis import TokenAxis
 from sci_interp.ranges import merge_ranges
-from sci_interp.schema import STRATUM, WEIGHT, Split
+from sci_interp.schema import Split
 from sci_interp.source import FeatureSource
 
 from .inputs import KnownSource, bin_of_level, iterate_slices, known_mask
 from .kernel import compiled
+from .units import Units, Universe, known_coordinate, read_units
 
 __all__ = [
     "Entries",
     "LabelTracks",
     "Runs",
-    "Units",
     "count_event_families",
     "read_entries",
     "read_labels",
 ]
 
 Ints = NDArray[np.int64]
-
-#: Exchange strata that are wished for: records of a stratum should be alike in length.
-N_STRATA = 32
-#: Fewest and most families of a stratum.
-STRATUM_FAMILIES = (16, 60)
-
-
-class Units(NamedTuple):
-    """Records with known tokens, and the families they form.
-
-    Attributes
-    ----------
-    start : (n_records + 1,) int64
-        First known coordinate of every record, and the number of known tokens.
-    weight : (n_records,) float64
-        Weight of every record; 1 in sum over a family.
-    first : (n_families + 1,) int64
-        First record of every family, and the number of records.
-    member : (n_families,) int64
-        Families by stratum.
-    stratum : (n_strata + 1,) int64
-        First place in ``member`` of every stratum, and the number of families.
-    """
-
-    start: Ints
-    weight: NDArray[np.float64]
-    first: Ints
-    member: Ints
-    stratum: Ints
 
 
 class Runs(NamedTuple):
@@ -91,6 +61,8 @@ class Instances(NamedTuple):
         First run of every instance.
     family : (n_instances,) int64
         Family it lies in.
+    number : (n_instances,) int64
+        Its number in the annotations.
     start, stop : (n_runs,) int64
         The runs in known coordinates.
     """
@@ -98,6 +70,7 @@ class Instances(NamedTuple):
     first: Ints
     run: Ints
     family: Ints
+    number: Ints
     start: Ints
     stop: Ints
 
@@ -130,8 +103,8 @@ class LabelTracks:
         The split.
     labels : (n_labels,) int64
         The labels read, ascending.
-    known_start, known_stop : (n_ranges,) int64
-        Known tokens on the common axis: disjoint ranges, ascending.
+    universe : Universe
+        Known tokens on the common axis.
     units : Units
         Records and families.
     runs : Runs
@@ -142,8 +115,7 @@ class LabelTracks:
 
     split: Split
     labels: Ints
-    known_start: Ints
-    known_stop: Ints
+    universe: Universe
     units: Units
     runs: Runs
     instances: Instances
@@ -176,21 +148,21 @@ def read_labels(
         mine = np.asarray(piece.known_group) == group
         columns = (piece.known_group, piece.known_start, piece.known_stop)
         ranges.append(_rows(mine, np.int64, *columns))
-    _, known_start, known_stop = merge_ranges(*_join(ranges, 3))
+    joins_records = any(known.labels[at].extent == "records" for at in labels)
+    universe = Universe.of(axis, *merge_ranges(*_join(ranges, 3))[1:], joins_records=joins_records)
     label, instance, first, last = _join(runs, 4)
     runs.clear()
-    first = _known_coordinate(first, known_start, known_stop).astype(narrow)
-    last = _known_coordinate(last, known_start, known_stop).astype(narrow)
+    first = known_coordinate(first, universe).astype(narrow)
+    last = known_coordinate(last, universe).astype(narrow)
     label = np.searchsorted(labels, label).astype(narrow)
     inside = last > first
     if not inside.all():
         label, instance, first, last = (x[inside] for x in (label, instance, first, last))
-    units = _read_units(axis, split, known_start, known_stop)
+    units = read_units(axis, split, universe)
     return LabelTracks(
         split,
         labels,
-        known_start,
-        known_stop,
+        universe,
         units,
         _union(label, first, last, units, len(labels)),
         _instances(label, instance, first, last, units, len(labels)),
@@ -240,35 +212,56 @@ def read_entries(
     lowest_bin : (n_chosen,) uint8
         Lowest bin to keep of each of them.
     n_entries : (n_chosen,) int64
-        How many entries that leaves, from the counts.
+        How many entries that leaves at known tokens, from the counts.
     floors
         Lowest level of each bin.
     """
-    first = np.append(0, np.cumsum(n_entries)).astype(np.int64)
     place = np.full(features.n_features, -1, np.int64)
     place[chosen] = np.arange(len(chosen))
+    if features.axis.step_weights != (1,) or tracks.universe.joins_records:
+        # The counts are weighted, and leave out unknown tokens that the units hold.
+        n_entries = np.zeros(len(chosen), np.int64)
+        for activity, rank in _each_activity(features, tracks, floors):
+            _count_entries(*activity, rank, place, lowest_bin, n_entries)
+    first = np.append(0, np.cumsum(n_entries)).astype(np.int64)
     narrow = np.int32 if tracks.units.start[-1] < 2**31 else np.int64
     position = np.empty(first[-1], narrow)
     bins = np.empty(first[-1], np.uint8)
     cursor = first[:-1].copy()
+    for activity, rank in _each_activity(features, tracks, floors):
+        _fill_entries(*activity, rank, place, lowest_bin, cursor, position, bins)
+    assert np.array_equal(cursor, first[1:]), "the counts belong to other codes"
+    return Entries(first, position, bins)
+
+
+def _each_activity(
+    features: FeatureSource, tracks: LabelTracks, floors: Sequence[int]
+) -> Iterator[tuple[tuple[Ints, NDArray[np.unsignedinteger], NDArray[np.uint8]], Ints]]:
+    """Yield rows, features and bins of every slice, and the known coordinate of its tokens."""
     table = bin_of_level(floors)
     for start, stop in iterate_slices(features.axis, tracks.split):
         codes = features.read(start, stop)
-        tokens = np.arange(start, stop + 1)
-        rank = _known_coordinate(tokens, tracks.known_start, tracks.known_stop)
-        _fill_entries(
-            codes.indptr,
-            codes.feature,
-            table[codes.value],
-            rank,
-            place,
-            lowest_bin,
-            cursor,
-            position,
-            bins,
-        )
-    assert np.array_equal(cursor, first[1:]), "the counts belong to other codes"
-    return Entries(first, position, bins)
+        rank = known_coordinate(np.arange(start, stop + 1), tracks.universe)
+        yield (codes.indptr, codes.feature, table[codes.value]), rank
+
+
+@compiled
+def _count_entries(
+    indptr: Ints,
+    feature: NDArray[np.unsignedinteger],
+    bins: NDArray[np.uint8],
+    rank: Ints,
+    place: Ints,
+    lowest_bin: NDArray[np.uint8],
+    n_entries: Ints,
+) -> None:
+    for token in range(len(indptr) - 1):
+        if rank[token + 1] == rank[token]:
+            continue
+        for entry in range(indptr[token], indptr[token + 1]):
+            at = place[feature[entry]]
+            if at >= 0 and bins[entry] >= lowest_bin[at]:
+                n_entries[at] += 1
 
 
 @compiled
@@ -306,39 +299,6 @@ def _join(parts: list[list[NDArray[np.signedinteger]]], n_columns: int) -> list[
     return [np.concatenate([part[column] for part in parts]) for column in range(n_columns)]
 
 
-def _known_coordinate(token: Ints, known_start: Ints, known_stop: Ints) -> Ints:
-    """Return how many known tokens lie before each token."""
-    if len(known_start) == 0:
-        return np.zeros(len(token), np.int64)
-    before = np.append(0, np.cumsum(known_stop - known_start))
-    at = np.searchsorted(known_start, token, side="right") - 1
-    inside = np.minimum(token, known_stop[np.maximum(at, 0)]) - known_start[np.maximum(at, 0)]
-    return np.where(at < 0, 0, before[np.maximum(at, 0)] + inside).astype(np.int64)
-
-
-def _read_units(axis: TokenAxis, split: Split, known_start: Ints, known_stop: Ints) -> Units:
-    first, last = axis.record_range([split])
-    edge = _known_coordinate(axis.record_starts[first : last + 1], known_start, known_stop)
-    kept = np.flatnonzero(np.diff(edge) > 0)
-    block = np.searchsorted(axis.block_starts, np.arange(first, last), side="right")[kept]
-    begin = np.flatnonzero(np.append(True, block[1:] != block[:-1])) if len(kept) else kept
-    bounds = np.append(begin, len(kept)).astype(np.int64)
-    weight = axis.records[WEIGHT].to_numpy(np.float64)[first:last][kept]
-    covariate = axis.records[STRATUM].to_numpy(np.float64)[first:last][kept]
-    n_families = len(begin)
-    n_records = np.diff(bounds)
-    if n_families:
-        weight = weight / np.repeat(np.add.reduceat(weight, begin), n_records)
-        mean = np.add.reduceat(covariate, begin) / n_records
-    else:
-        mean = covariate
-    member = np.lexsort((np.arange(n_families), mean)).astype(np.int64)
-    size = np.clip(n_families / N_STRATA, *STRATUM_FAMILIES)
-    n_strata = max(1, round(n_families / size))
-    stratum = np.linspace(0, n_families, n_strata + 1).round().astype(np.int64)
-    return Units(np.append(edge[kept], edge[-1]), weight, bounds, member, stratum)
-
-
 def _union(label: Ints, start: Ints, stop: Ints, units: Units, n_labels: int) -> Runs:
     # Runs of neighbouring records may touch in known coordinates: merged record by record.
     n_records = len(units.start) - 1
@@ -365,5 +325,5 @@ def _instances(
     family = np.searchsorted(units.first, record, side="right") - 1
     first = np.searchsorted(label[run], np.arange(n_labels + 1))
     ends = np.append(run, len(label)).astype(np.int64)
-    start, stop = start.astype(np.int64), stop.astype(np.int64)
-    return Instances(first.astype(np.int64), ends, family.astype(np.int64), start, stop)
+    columns = (family, instance[run], start, stop)
+    return Instances(first.astype(np.int64), ends, *(x.astype(np.int64) for x in columns))

@@ -1,7 +1,7 @@
 """Label groups that were assessed at the same tokens, worked on as one.
 
 A pass over the codes serves one universe. Groups that share theirs share the passes; no number
-depends on it.
+depends on it. Groups whose labels cover whole records have universes of their own.
 """
 
 from __future__ import annotations
@@ -54,6 +54,9 @@ class SharedUniverses:
                     mine = np.asarray(piece.known_group) == group
                     for column in (piece.known_start, piece.known_stop):
                         state.update(np.asarray(column, np.int64)[mine].tobytes())
+        for label, group in zip(known.labels, known.group_of_label, strict=True):
+            if label.extent == "records":  # moved in another way than labels inside records
+                states[group].update(label.extent.encode())
         first: dict[bytes, int] = {}
         self._first = np.array(
             [first.setdefault(state.digest(), group) for group, state in enumerate(states)],
@@ -80,6 +83,11 @@ class SharedUniverses:
     def digest(self) -> str:
         """Identity of the annotations."""
         return self._known.digest
+
+    @property
+    def events(self) -> NDArray[np.int64]:
+        """Instance and event of the instances that share one ``(2, n)``."""
+        return self._known.events
 
     def read(self, start: int, stop: int) -> RunSlice:
         """Return the annotations of a token range that begins and ends with records."""

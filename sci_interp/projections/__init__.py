@@ -1,6 +1,7 @@
 """Linear baselines that are encoders like an SAE: channels, PCA, ICA, probes."""
 
 from .channels import ChannelProjection
+from .covariates import encode_covariates
 from .ica import IcaProjection
 from .linear import LinearProjection, load_projection
 from .pca import PcaProjection
@@ -12,5 +13,6 @@ __all__ = [
     "LinearProjection",
     "PcaProjection",
     "ProbeProjection",
+    "encode_covariates",
     "load_projection",
 ]

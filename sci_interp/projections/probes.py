@@ -82,7 +82,7 @@ class ProbeProjection(LinearProjection):
         for start, values in read_slices(source, ranges):
             stop = start + len(values)
             state.add(
-                known.read(start, stop), start, values, source.axis.record_weights(start, stop)
+                known.read(start, stop), start, values, source.axis.family_weights(start, stop)
             )
         mean, weight, cut = state.solve(ridge)
         found = cls(

@@ -61,6 +61,20 @@ class Fidelity:
     loss_zero: float | None = None
     loss_recovered: float | None = None
 
+    def format(self) -> str:
+        """Return the main figures in one line."""
+        text = (
+            f"SAE on test blocks: FVU {self.fvu:.3f}, L0 {self.l0:.1f}, "
+            f"dead features {self.dead_fraction:.1%}"
+        )
+        if self.loss_recovered is not None:
+            text += (
+                f", loss recovered {self.loss_recovered:.1%} "
+                f"({self.loss_original:.3f} alone, {self.loss_reconstructed:.3f} spliced, "
+                f"{self.loss_mean:.3f} with the mean)"
+            )
+        return text
+
 
 def fidelity(
     sae: SparseAutoencoder,

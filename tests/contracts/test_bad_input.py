@@ -115,7 +115,11 @@ CASES = {
         *LAYERS,
     ),
     f"extract --layer block.1 --out no {DATA} good.fasta": (*LAYERS, "Did you mean 'blocks.1'?"),
-    "extract --adapter protien --out no": ("'protien'", "Allowed: protein.", "mean 'protein'?"),
+    "extract --adapter protien --out no": (
+        "'protien'",
+        "Allowed: protein, weather.",
+        "mean 'protein'?",
+    ),
     "extract --adapter protein --model ./nets --out no": ("no directory ./nets", "Check the path"),
     "extract --adapter protein --model sae --out no": ("config.json cannot be read", "Check the"),
     f"{EXTRACT} good.fasta --splits train=half": ("'train=half' cannot be read", "are numbers"),

@@ -162,3 +162,25 @@ def test_a_damaged_table_is_refused(tmp_path):
     pd.DataFrame({"record": ["a"]}).to_parquet(tmp_path / RECORDS_FILE)
     with pytest.raises(StoreError, match="has the columns"):
         TokenAxis.read(tmp_path)
+
+
+def test_step_weights_are_kept_and_belong_to_the_identity(tmp_path):
+    frame = table([6, 3], ["a", "b"]).assign(exchange=["winter", "summer"])
+    plain, axis = TokenAxis.build(frame), TokenAxis.build(frame, step_weights=(1, 4, 2))
+    assert plain.digest != axis.digest
+    axis.write(tmp_path)
+    again = TokenAxis.read(tmp_path)
+    assert again.step_weights == (1, 4, 2) and again.digest == axis.digest
+    assert again.records.equals(axis.records) and again.records.attrs == {}
+    assert sorted(axis.records["exchange"]) == ["summer", "winter"]
+    assert axis.token_weights(2, 6).tolist() == [2, 1, 4, 2]
+    assert axis.family_weights(0, 9).sum() == pytest.approx(3 * 7 / 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "weights", "message"),
+    [([4], (1, 1, 1), "has 4 tokens, not whole steps of 3"), ([4], (0, 1), "weights of a step")],
+)
+def test_records_that_are_no_whole_steps_are_refused(sizes, weights, message):
+    with pytest.raises(InputError, match=message):
+        TokenAxis.build(table(sizes, ["a"]), step_weights=weights)

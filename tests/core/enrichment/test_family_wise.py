@@ -23,6 +23,7 @@ from sci_interp.enrichment.local_null import shift_scores, studentise
 from sci_interp.enrichment.scores import active_positions, split_by_record
 from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds
 from sci_interp.enrichment.swap_null import exchange_score
+from sci_interp.enrichment.units import weight_before
 
 N_DRAWS = 20_000
 
@@ -67,7 +68,15 @@ def test_statistics_of_every_draw_follow_from_the_shared_permutation(study):
         swap_statistics(chunk.entries, units, runs, (row, lowest, label), (deck, back), found)
         for draw, order in enumerate([np.arange(n_families), *partner]):
             scores = [
-                exchange_score(position, begin, units, runs, label, (family, int(other)))
+                exchange_score(
+                    position,
+                    weight_before(position, units),
+                    begin,
+                    units,
+                    runs,
+                    label,
+                    (family, int(other)),
+                )
                 for family, other in enumerate(order)
             ]
             expected = studentise(sum(scores), sum(score**2 for score in scores))

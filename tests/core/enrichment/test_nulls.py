@@ -32,6 +32,7 @@ from sci_interp.enrichment.scores import (
 )
 from sci_interp.enrichment.swap_null import exchange_score, map_run, swap_exceedances
 from sci_interp.enrichment.tracks import read_entries, read_labels
+from sci_interp.enrichment.units import weight_before
 from sci_interp.schema import BIN_FLOORS
 
 ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
@@ -196,7 +197,15 @@ def test_own_exchange_is_the_observed_score():
     position = active_positions(entries, 0, 0)
     first = split_by_record(position, tracks.units)
     scores = [
-        exchange_score(position, first, tracks.units, tracks.runs, 0, (family, family))
+        exchange_score(
+            position,
+            weight_before(position, tracks.units),
+            first,
+            tracks.units,
+            tracks.runs,
+            0,
+            (family, family),
+        )
         for family in range(len(expected))
     ]
     np.testing.assert_allclose(scores, expected, atol=1e-12)
@@ -239,10 +248,10 @@ def test_swap_p_equals_exact_enumeration(seed):
     position = active_positions(entries, 0, 0)
     first = split_by_record(position, tracks.units)
     units, runs = tracks.units, tracks.runs
+    track = (position, weight_before(position, units), first)
     table = np.array(
-        [[exchange_score(position, first, units, runs, 0, (g, h)) for h in range(6)]
-         for g in range(6)]
-    )  # fmt: skip
+        [[exchange_score(*track, units, runs, 0, (g, h)) for h in range(6)] for g in range(6)]
+    )
     own = np.diag(table)
     orders = itertools.permutations(range(6))
     scores = ([table[g, h] for g, h in enumerate(order)] for order in orders)
