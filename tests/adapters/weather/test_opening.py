@@ -146,6 +146,23 @@ def test_levels_in_pascal_and_descending_are_understood(make_dataset, save):
     assert first.digest == open_fields(save(backwards, "back.nc"), variables=names).digest
 
 
+def test_one_level_may_be_a_scalar_or_in_the_file_name(make_dataset, save):
+    dataset = on_levels(make_dataset())[["temperature"]]
+    wanted = open_fields(save(dataset), variables=["t850"]).digest
+    one = dataset.sel(level=850.0)
+    assert open_fields(save(one)).digest == wanted
+    bare = one.drop_vars("level")
+    assert open_fields(save(bare, "temperature850_2001.nc")).digest == wanted
+    assert open_fields(save(bare), variables={"t850": "temperature"}).digest == wanted
+    with pytest.raises(InputError, match="no file holds 't850'"):
+        open_fields(save(bare, "x850.nc"), variables=["t850"])
+    surface = make_dataset()
+    single = surface.expand_dims(level=[0.0])
+    assert open_fields(save(single)).digest == open_fields(save(surface)).digest
+    with pytest.raises(InputError, match="no variable is known"):
+        open_fields(save(surface.expand_dims(level=LEVELS)))
+
+
 def test_cf_names_are_enough(make_dataset, save):
     dataset = make_dataset().rename(msl="var151", latitude="y", longitude="x", time="t")
     dataset.var151.attrs["standard_name"] = "air_pressure_at_mean_sea_level"

@@ -72,14 +72,6 @@ def test_one_grib_state_with_its_levels(weather_data, recwarn):
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_damaged_grib_is_refused(tmp_path, weather_data):
-    pytest.importorskip("cfgrib")
-    content = (weather_data / "fixtures" / "gfs.grb").read_bytes()
-    (tmp_path / "short.grb").write_bytes(content[:10_000])
-    with pytest.raises(InputError, match="GRIB"):
-        open_fields(tmp_path / "short.grb")
-
-
 def test_a_global_state_longitude_first_south_first(weather_data):
     path = weather_data / "fixtures" / "era5_tl31_19590102T00.nc"
     fields = open_fields(path, variables=["z500", "t850"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import netCDF4
 import numpy as np
 import pytest
 
-from sci_interp.errors import InputError
+from sci_interp.errors import InputError, MissingExtraError
 from sci_interp_weather.opening import open_fields
 
 
@@ -89,3 +91,31 @@ def test_damage_inside_a_file_is_reported(tmp_path, make_dataset):
     fields = open_fields(path)
     with pytest.raises(InputError, match=r"cannot be read|no such value|missing or infinite"):
         fields.read("msl", slice(None))
+
+
+def test_absent_packages_are_named(monkeypatch, make_dataset, save, tmp_path):
+    path = save(make_dataset())
+    message = tmp_path / "one.grb"
+    message.write_bytes(b"GRIB")
+    for package, file in (("netCDF4", path), ("cfgrib", message)):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            with pytest.raises(MissingExtraError, match=f"{package!r} is not installed"):
+                open_fields(file)
+
+    def without_package(*_, **__):
+        raise ImportError("please install s3fs")
+
+    monkeypatch.setattr("zarr.open_group", without_package)
+    with pytest.raises(
+        InputError, match=r"s3://bucket/x\.zarr cannot be read: please install s3fs"
+    ):
+        open_fields("s3://bucket/x.zarr")
+    monkeypatch.setattr("xarray.open_dataset", without_package)
+    with pytest.raises(InputError, match="cannot be opened: please install s3fs"):
+        open_fields(path)
+
+
+def test_the_wrong_engine_is_reported(make_dataset, save):
+    with pytest.raises(InputError, match="cannot be opened"):
+        open_fields(save(make_dataset()), engine="scipy")
