@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from .endpoints import list_endpoints, measure_forecast
 from .losses import forecast_loss, require_forecast
 from .models import load_network
 from .networks.base import Network
+from .networks.module_network import ModuleNetwork
 from .nuisances import NUISANCES, nuisance_codes
 from .times import hour_of, month_of
 from .views import view_record
@@ -40,11 +40,12 @@ from .windows import describe_cell_windows
 
 __all__ = ["WeatherAdapter"]
 
-Precision = Literal["bfloat16", "float32"]
-
 
 class WeatherAdapter:
     """Forecast networks on gridded fields; a token is a cell, a record a time.
+
+    Arithmetic is float32: pressure in Pa has no place in 16 bits. A network that knows where less
+    will do (Aurora's ``architecture={"autocast": True}``) does it itself.
 
     Parameters
     ----------
@@ -53,11 +54,10 @@ class WeatherAdapter:
         ``"aurora:NAME_OR_FILE"``, ``"sfno:FILE"`` or ``"onnx:FILE"``; see
         :func:`sci_interp_weather.models.load_network`. A network of your own is given as it is.
     device
-        Where the network runs; by default a CUDA device where there is one, else the CPU.
+        Where the network runs; by default a CUDA device where there is one, else the CPU. A
+        network that is given stays where it is, and ONNX runs on the CPU.
     batch_size
         Most records in one forward pass.
-    precision
-        ``"float32"``, or ``"bfloat16"`` (autocast).
     layer
         The layer to start with. Layers whose tokens lie on another grid than this one's are not
         offered: all records of a dataset have the same tokens.
@@ -83,12 +83,9 @@ class WeatherAdapter:
         *,
         device: str | torch.device | None = None,
         batch_size: int = 64,
-        precision: Precision = "float32",
         layer: str | None = None,
         **options: Any,
     ) -> None:
-        if precision not in ("bfloat16", "float32"):
-            raise InputError(f"unknown precision {precision!r}", allowed="bfloat16, float32")
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}", allowed="at least 1")
         self._network = _load(model, device, options)
@@ -96,13 +93,12 @@ class WeatherAdapter:
             raise UnknownNameError("layer", layer, self._network.layers)
         self._layer = layer or self._network.default_layer
         self._batch_size = batch_size
-        self._precision: Precision = precision
         self._bound: dict[str, Network] = {}
 
     @property
     def model(self) -> ModelIdentity:
-        """Name, weight digest and arithmetic of the network."""
-        return ModelIdentity(self._network.name, self._network.digest, self._precision)
+        """Name and weight digest of the network."""
+        return ModelIdentity(self._network.name, self._network.digest, "float32")
 
     @property
     def default_layer(self) -> str:
@@ -155,8 +151,7 @@ class WeatherAdapter:
         network = self._network_for(data, names)
         for batch in self._batches(records):
             inputs, hours = data.inputs(batch)
-            with torch.inference_mode(), self._arithmetic():
-                found = network.run(inputs, hours, names)
+            found = network.run(inputs, hours, names)
             values = {name: found[name].float().cpu().numpy() for name in names}
             for at, record in enumerate(batch):
                 yield RecordActivations(record, {name: values[name][at] for name in names})
@@ -288,16 +283,9 @@ class WeatherAdapter:
 
         def forecast(records: Sequence[str]) -> NDArray[np.float32]:
             inputs, hours = data.inputs(records)
-            with torch.inference_mode(), self._arithmetic():
-                return network.forecast(inputs, hours, layer, replacement)
+            return network.forecast(inputs, hours, layer, replacement)
 
         return forecast
-
-    def _arithmetic(self) -> AbstractContextManager[Any]:
-        if self._precision == "float32":
-            return nullcontext()
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.autocast(kind, dtype=torch.bfloat16)
 
     def _network_for(self, data: WeatherDataset, layers: Sequence[str]) -> Network:
         """Return the network on the dataset's grid, after a check of the layers."""
@@ -318,14 +306,25 @@ class WeatherAdapter:
         return network
 
 
-def _load(model: str | Network | None, device: Any, options: Mapping[str, Any]) -> Network:
-    if model is None or isinstance(model, str):
-        return load_network(model, device=device, **options)
-    if options:
-        raise InputError(
-            f"{next(iter(options))} was given beside a network", todo="Give options with a name"
-        )
-    return model
+def _load(
+    model: str | Network | None,
+    device: str | torch.device | None,
+    options: Mapping[str, Any],
+) -> Network:
+    """Return the network, where it shall run; one that is given stays where it is."""
+    if model is not None and not isinstance(model, str):
+        if options:
+            raise InputError(
+                f"{next(iter(options))} was given beside a network",
+                todo="Give options with the name of a network",
+            )
+        network = model
+    else:
+        network = load_network(model, **options)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device is not None and isinstance(network, ModuleNetwork):
+        network.to(device)
+    return network
 
 
 def _tokens_of(network: Network, layer: str) -> tuple[str, int]:
