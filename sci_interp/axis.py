@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_FRACTIONS", "TokenAxis", "block_position", "describe_blocks"]
 
-#: Key of the step weights in the metadata of ``records.parquet``.
-_STEP_WEIGHTS = "step_weights"
+#: Keys in the metadata of ``records.parquet``.
+_STEP_WEIGHTS, _DESIGN = "step_weights", "design"
 
 #: Shares of the blocks: a fifth to train on; 40 / 40 / 20 % of the rest to link on.
 DEFAULT_FRACTIONS: Mapping[Split, float] = {
@@ -79,16 +79,21 @@ class TokenAxis:
     step_weights : tuple of int
         Weights of the tokens of a step. Records consist of whole steps; the token at position
         ``i`` weighs ``step_weights[i % len(step_weights)]``. ``(1,)`` where all weigh the same.
+    design : str
+        What the dataset says of its blocks, printed with every result; it is no part of the
+        axis' identity.
     """
 
     records: pd.DataFrame
     step_weights: tuple[int, ...] = (1,)
+    design: str = ""
 
     @classmethod
     def of(cls, dataset: Dataset, fractions: Mapping[Split, float] | None = None) -> TokenAxis:
         """Order the records of a dataset."""
         weights = getattr(dataset, "step_weights", (1,))
-        return cls.build(dataset.table, fractions, step_weights=weights)
+        axis = cls.build(dataset.table, fractions, step_weights=weights)
+        return replace(axis, design=str(getattr(dataset, "design", "")))
 
     @classmethod
     def build(
@@ -147,7 +152,8 @@ class TokenAxis:
         if tuple(records.columns) != RECORD_COLUMNS:
             raise StoreError(f"{path} has the columns {list(records.columns)}")
         weights = records.attrs.pop(_STEP_WEIGHTS, [1])
-        return cls(records, tuple(int(weight) for weight in weights))
+        design = str(records.attrs.pop(_DESIGN, ""))
+        return cls(records, tuple(int(weight) for weight in weights), design)
 
     def write(self, folder: Path) -> None:
         """Write ``records.parquet`` into an artefact."""
@@ -158,6 +164,8 @@ class TokenAxis:
         table = self.records.copy(deep=False)
         if self.step_weights != (1,):
             table.attrs[_STEP_WEIGHTS] = list(self.step_weights)
+        if self.design:
+            table.attrs[_DESIGN] = self.design
         data: bytes = table.to_parquet(index=False, compression="zstd")
         return data
 

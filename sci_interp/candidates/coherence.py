@@ -1,14 +1,15 @@
 """Gate 2: a feature's top windows resemble each other more than matched windows do.
 
 The windows of a feature come from different families. A reference set takes, for each of them, a
-window at a similar place (distance to the nearer end, or relative position) of a record of
-similar stratum from another family. The p-value is Monte Carlo and exact for the sets drawn:
-(1 + b) / (1 + B), stopped early after enough reference sets were as coherent (Besag and Clifford,
+window at a similar place (distance to the nearer end, or relative position; on a grid a band of
+rows) of a record of similar stratum (on a grid: season) from another family. The p-value is Monte
+Carlo and exact for the sets drawn: (1 + b) / (1 + B), stopped early after enough reference sets were as coherent (Besag and Clifford,
 1991).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.axis import TokenAxis
-from sci_interp.schema import RECORD, STRATUM
+from sci_interp.schema import EXCHANGE, RECORD, STRATUM
 from sci_interp.threads import one_blas_thread
 
 from .multiplicity import adjust_p
@@ -58,6 +59,8 @@ class Coherence:
 class ReferenceWindows:
     """A bank of random windows: for each kind of place and stratum one from each of 64 families.
 
+    Gridded records have fewer blocks, each with records to spare: several windows come from each.
+
     Attributes
     ----------
     cell : (n_windows,) int64
@@ -80,15 +83,17 @@ class ReferenceWindows:
         generator = np.random.default_rng([seed, 1])
         block_of_record = block_of_records(axis)
         tokens, cells, blocks = [], [], []
-        seen: dict[int, set[int]] = {}
+        n_blocks = len(axis.block_starts) - 1
+        most = max(1, 2 * _WINDOWS_PER_CELL // n_blocks) if len(axis.step_weights) > 1 else 1
+        seen: dict[int, Counter[int]] = {}
         for record in generator.permutation(np.arange(*axis.record_range(HALVES))):
             start, stop = axis.record_starts[record : record + 2]
             block = int(block_of_record[record])
             cell = cells_of(axis, np.arange(start, stop))
             for value in np.unique(cell).tolist():
-                families = seen.setdefault(value, set())
-                if len(families) < _WINDOWS_PER_CELL and block not in families:
-                    families.add(block)
+                families = seen.setdefault(value, Counter())
+                if families.total() < _WINDOWS_PER_CELL and families[block] < most:
+                    families[block] += 1
                     tokens.append(start + generator.choice(np.flatnonzero(cell == value)))
                     cells.append(value)
                     blocks.append(block)
@@ -101,17 +106,30 @@ class ReferenceWindows:
 def cells_of(axis: TokenAxis, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the kind of place and the stratum of tokens as one number each ``(n,)``."""
     record = np.searchsorted(axis.record_starts, tokens, "right") - 1
+    stratum = _strata(axis)[record]
+    n_rows = len(axis.step_weights)
+    if n_rows > 1:
+        band: NDArray[np.int64] = (tokens % n_rows) * _N_INNER // n_rows
+        return band + _N_INNER * stratum
     head = tokens - axis.record_starts[record]
     tail = axis.record_starts[record + 1] - 1 - tokens
     near = np.minimum(head, tail)
     end = np.searchsorted(_END_EDGES, near, "right")
     inner = (head * _N_INNER) // (head + tail + 1)
     place = np.where(near < _END_EDGES[-1], 2 * end + (tail < head), 2 * len(_END_EDGES) + inner)
+    cell: NDArray[np.int64] = place * _N_STRATA + stratum
+    return cell
+
+
+def _strata(axis: TokenAxis) -> NDArray[np.int64]:
+    """Return the stratum of every record ``(n_records,)``."""
+    exchange = axis.records[EXCHANGE].to_numpy(str)
+    if (exchange != "").any():
+        return np.unique(exchange, return_inverse=True)[1].astype(np.int64)
     stratum = axis.records[STRATUM].to_numpy()
     edges = np.quantile(stratum, np.linspace(0, 1, _N_STRATA + 1)[1:-1])
-    of_record = np.searchsorted(edges, stratum, "right")
-    cell: NDArray[np.int64] = place * _N_STRATA + of_record[record]
-    return cell
+    found: NDArray[np.int64] = np.searchsorted(edges, stratum, "right").astype(np.int64)
+    return found
 
 
 def describe(

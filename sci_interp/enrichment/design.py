@@ -10,11 +10,16 @@ import numpy as np
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import BLOCK, N_TOKENS, SPLIT, SPLITS, START, STOP
 
-__all__ = ["SplitSize", "format_design", "measure_splits"]
+__all__ = ["Design", "SplitSize", "describe_design", "format_design", "measure_splits"]
 
 NULLS = (
     "local (labels rotated inside their records) and swap (labels exchanged between families of "
     "similar records); a site-level link rejects both"
+)
+GRID_NULLS = (
+    "local (labels rotated by whole columns, one shift a block; labels of whole records shifted "
+    "from record to record inside their block) and swap (tracks of whole blocks exchanged inside "
+    "their season); a site-level link rejects both"
 )
 
 
@@ -54,10 +59,31 @@ def measure_splits(axis: TokenAxis) -> dict[str, SplitSize]:
     return sizes
 
 
+class Design(TypedDict):
+    """What the records are.
+
+    Attributes
+    ----------
+    text : str
+        What the dataset says of its blocks; empty where it says nothing.
+    has_steps : bool
+        Whether tracks are moved by whole steps, and tokens weigh by their area.
+    """
+
+    text: str
+    has_steps: bool
+
+
+def describe_design(axis: TokenAxis) -> Design:
+    """Return what the records of an axis are."""
+    return Design(text=axis.design, has_steps=len(axis.step_weights) > 1)
+
+
 def format_design(
     splits: Mapping[str, SplitSize],
     settings: Mapping[str, Any],
     not_identifiable: Mapping[str, int],
+    design: Design,
 ) -> str:
     """Return the lines that stand above a table.
 
@@ -69,16 +95,20 @@ def format_design(
         Settings of ``enrich``.
     not_identifiable
         Reason to number of candidate pairs, over both directions.
+    design
+        What the records are.
     """
-    lines = ["Units: families, and records in them; the effective number counts tokens."]
+    unit = "blocks" if design["has_steps"] else "families"
+    lines = [f"Units: {unit}, and records in them; the effective number counts tokens."]
+    lines += [design["text"]] if design["text"] else []
     lines += [
-        f"  {split}: {size['n_families']:,} families (effective {size['n_effective']:,.1f}), "
+        f"  {split}: {size['n_families']:,} {unit} (effective {size['n_effective']:,.1f}), "
         f"{size['n_records']:,} records, {size['n_tokens']:,} tokens"
         for split, size in splits.items()
     ]
     if settings.get("protocol") == "interplm":
         return "\n".join([*lines, "Nulls: none, nothing was tested."])
-    lines.append(f"Nulls: {NULLS}.")
+    lines.append(f"Nulls: {GRID_NULLS if design['has_steps'] else NULLS}.")
     if settings.get("n_per_label"):
         lines.append(
             f"Tested: at most {settings['n_per_label']} features per label and direction, those "

@@ -18,7 +18,7 @@ from sci_interp.schema import BIN_FLOORS, MAX_ENTRIES, RECORD, SPLIT
 from sci_interp.source import FeatureSource
 
 from .chunks import LinkSettings, Study
-from .design import SplitSize, measure_splits
+from .design import describe_design, measure_splits
 from .inputs import KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
 from .kernel import default_threads
@@ -158,7 +158,7 @@ def enrich(
     with clear_on_mistake(*([folder] if folder is not None else [])):
         for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
             continue
-        result = _assemble(outcomes, settings, measure_splits(features.axis))
+        result = _assemble(outcomes, settings, features.axis)
         if folder is not None:
             write_enrichment(folder, result)
             result = replace(result, path=folder)
@@ -249,7 +249,7 @@ def _link_sources(
 def _assemble(
     outcomes: Mapping[str, _Outcome],
     settings: Mapping[str, Any],
-    splits: Mapping[str, SplitSize],
+    axis: TokenAxis,
 ) -> EnrichmentResult:
     selections = {name: done.selection for name, done in outcomes.items() if name != MAIN}
     ceiling = selections.pop(CEILING, None)
@@ -271,5 +271,6 @@ def _assemble(
         baselines=tables,
         settings=settings,
         not_identifiable={name: done.links.not_identifiable for name, done in outcomes.items()},
-        splits=splits,
+        splits=measure_splits(axis),
+        design=describe_design(axis),
     )

@@ -22,7 +22,7 @@ from sci_interp.manifest import (
 )
 from sci_interp.tables import read_table, write_table
 
-from .design import SplitSize, format_design
+from .design import Design, SplitSize, format_design
 from .table import LINKED, STRONG_F1, format_table
 
 __all__ = ["EnrichmentResult", "load_enrichment", "write_enrichment"]
@@ -54,6 +54,8 @@ class EnrichmentResult:
         Candidate pairs that could not be judged, and why.
     splits : mapping of split to SplitSize
         Families, records and tokens of every split.
+    design : Design
+        What the records are.
     path : Path or None
         The artefact, where one was written.
     """
@@ -64,6 +66,7 @@ class EnrichmentResult:
     settings: Mapping[str, Any]
     not_identifiable: Mapping[str, Mapping[str, int]]
     splits: Mapping[str, SplitSize]
+    design: Design
     ceiling: pd.DataFrame | None = None
     path: Path | None = None
 
@@ -103,7 +106,9 @@ class EnrichmentResult:
     def format(self, *, n_rows: int = 20) -> str:
         """Return the design, the first rows of the table and the summary as text."""
         lines = [
-            format_design(self.splits, self.settings, self.not_identifiable.get(MAIN, {})),
+            format_design(
+                self.splits, self.settings, self.not_identifiable.get(MAIN, {}), self.design
+            ),
             format_table(self.table, n_rows=n_rows),
             self._links_line(),
             self.summary.to_string(index=False, float_format="{:.3g}".format),
@@ -147,6 +152,7 @@ def write_enrichment(out: Path, result: EnrichmentResult) -> Manifest:
         "has_ceiling": result.ceiling is not None,
         "baselines": list(result.baselines),
         "splits": dict(result.splits),
+        "design": dict(result.design),
         "not_identifiable": {
             source: dict(reasons) for source, reasons in result.not_identifiable.items()
         },
@@ -182,5 +188,6 @@ def load_enrichment(path: Path | str) -> EnrichmentResult:
         ceiling=read_table(path, "ceiling") if sources["has_ceiling"] else None,
         not_identifiable=sources["not_identifiable"],
         splits=sources["splits"],
+        design=sources["design"],
         path=path,
     )
