@@ -245,8 +245,9 @@ def load_aurora(
             f"aurora:{name} needs its static fields",
             allowed="static={'lsm': field, 'z': field, 'slt': field} on the fields' grid",
         )
-    model = getattr(import_aurora(), variant)(**(architecture or {}))
+    aurora = import_aurora()
     try:
+        model = getattr(aurora, variant)(**(architecture or {}))
         if is_file:
             model.load_checkpoint_local(str(path))
         else:
@@ -255,7 +256,7 @@ def load_aurora(
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"aurora:{name} cannot be loaded as {variant}: {reason}",
-            todo="Check the file, or the network connection for a published name",
+            todo="Check the file and its architecture, or the network connection",
         ) from None
     return AuroraNetwork(model, name=f"aurora:{stem}", **settings)
 

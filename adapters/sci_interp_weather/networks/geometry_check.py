@@ -87,17 +87,16 @@ def check_geometry(
     layer = layer or network.default_layer
     inputs, hours = _first_inputs(network, fields, record)
     tokens = network.token_grid(layer)
-    cells = _cells(fields.grid)
+    cells = _cells(fields.grid, tokens)
     base = network.run(inputs, hours, [layer])[layer].numpy()
     spread = inputs.std(axis=(0, 1, 3, 4)) + 1e-6
-    changed, moved = [], []
+    moved = []
     for row, column in cells:
         raised = inputs.copy()
         raised[:, :, :, row, column] += spread
         change = network.run(raised, hours, [layer])[layer].numpy() - base
-        changed.append(_token_of(fields.grid, tokens, row, column))
         moved.append(_largest(change[0], tokens, network.n_levels(layer)))
-    here, there = np.array(changed), np.array(moved)
+    here, there = np.array(list(cells.values())), np.array(moved)
     if not np.any(there >= 0):
         raise InputError(
             f"layer {layer!r} does not move when an input cell is changed",
@@ -106,7 +105,7 @@ def check_geometry(
     near = _near(here, there, tokens, tolerance)
     if near.mean() < _ENOUGH:
         raise InputError(
-            _describe(layer, fields.grid, tokens, cells, there, near),
+            _describe(layer, fields.grid, tokens, list(cells), there, near),
             todo=_diagnosis(here, there, tokens, tolerance),
         )
     return GeometryCheck(layer, here, there, near)
@@ -168,15 +167,12 @@ def _first_inputs(
     return read_inputs(network, fields, first)
 
 
-def _cells(grid: Grid) -> list[tuple[int, int]]:
+def _cells(grid: Grid, tokens: Grid) -> dict[tuple[int, int], tuple[int, int]]:
+    """Return the cells to change and the tokens that hold them; not all rows have tokens."""
     n_rows, n_columns = grid.shape
-    return [(int(y * n_rows), int(x * n_columns)) for y, x in _PLACES]
-
-
-def _token_of(grid: Grid, tokens: Grid, row: int, column: int) -> tuple[int, int]:
-    latitude, longitude = grid.latitude[row], grid.longitude[column]
-    apart = np.abs((tokens.longitude - longitude + 180.0) % 360.0 - 180.0)
-    return int(np.argmin(np.abs(tokens.latitude - latitude))), int(np.argmin(apart))
+    places = [(int(y * n_rows), int(x * n_columns)) for y, x in _PLACES]
+    found = {(r, c): tokens.nearest(grid.latitude[r], grid.longitude[c]) for r, c in places}
+    return {place: token for place, token in found.items() if token is not None}
 
 
 def _largest(change: NDArray[np.float32], tokens: Grid, n_levels: int) -> tuple[int, int]:

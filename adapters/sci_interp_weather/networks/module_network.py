@@ -254,7 +254,9 @@ def _on_tokens(
         sizes = calls.sizes[layer]
         tokens = geometry.to_tokens(layer, values, n, sizes)
         new = replaced_tokens(layer, fn, tokens)
-        return geometry.from_tokens(layer, new.to(values.dtype), values, sizes)
+        changed = geometry.from_tokens(layer, new.to(values.dtype), values, sizes)
+        # In the memory layout of the original, so that the same kernels run on it.
+        return torch.empty_like(values).copy_(changed)
 
     return on_output
 

@@ -33,6 +33,8 @@ Finish: TypeAlias = "Callable[[list[NDArray[Any]]], NDArray[np.float32]]"
 #: Largest file, in bytes: a protobuf cannot be larger.
 LARGEST = 2 * 2**30
 _BEFORE = "__before_replacement"
+#: Operators whose floating-point initialisers are sizes, not weights.
+_RESIZING = ("Resize", "Upsample")
 
 
 class OnnxNetwork(GridNetwork):
@@ -136,9 +138,15 @@ class OnnxNetwork(GridNetwork):
         other.__dict__.pop("digest", None)
         other.name = shuffled_name(self.name, seed)
         generator = np.random.default_rng(seed)
+        sizes = {
+            tensor
+            for node in self.model.graph.node
+            if node.op_type in _RESIZING
+            for tensor in node.input
+        }
         for weight in sorted(other.model.graph.initializer, key=lambda item: str(item.name)):
             values = onnx.numpy_helper.to_array(weight)
-            if np.issubdtype(values.dtype, np.floating):
+            if np.issubdtype(values.dtype, np.floating) and weight.name not in sizes:
                 mixed = generator.permutation(values.reshape(-1)).reshape(values.shape)
                 weight.CopyFrom(onnx.numpy_helper.from_array(mixed, weight.name))
         return other

@@ -51,7 +51,7 @@ class SfnoNetwork(ModuleNetwork):
     Raises
     ------
     InputError
-        If the channels do not match, or a target is not among the variables.
+        If the channels or the standardisation do not match the variables, or a target is none.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SfnoNetwork(ModuleNetwork):
         rows = np.linspace(90, -90, n_rows) if latitude is None else np.asarray(latitude)
         columns = (first_longitude + np.arange(n_columns) * 360.0 / n_columns) % 360.0
         grid = Grid.regular(rows, columns)
-        _check_channels(operator, variables, offsets, targets)
+        _check_channels(operator, variables, offsets, targets, (mean, scale))
         inner = _internal_grid(operator, first_longitude)
         blocks = [f"blocks.{i}" for i in range(operator.num_layers)]
         centre = torch.tensor(mean if mean is not None else [0.0] * len(variables))
@@ -164,7 +164,11 @@ def _internal_grid(operator: Any, first_longitude: float) -> Grid:
 
 
 def _check_channels(
-    operator: Any, variables: Sequence[str], offsets: Sequence[int], targets: Sequence[str]
+    operator: Any,
+    variables: Sequence[str],
+    offsets: Sequence[int],
+    targets: Sequence[str],
+    standards: tuple[Sequence[float] | None, ...],
 ) -> None:
     wanted = {"in_chans": len(variables) * len(offsets)}
     if targets:
@@ -174,6 +178,11 @@ def _check_channels(
             raise InputError(
                 f"the operator has {name} {getattr(operator, name)}, its settings make {number}",
                 todo="Name every variable, input time and target that it was made for",
+            )
+    for numbers in standards:
+        if numbers is not None and len(numbers) != len(variables):
+            raise InputError(
+                f"mean and scale have {len(numbers)} numbers for {len(variables)} variables"
             )
     strange = [target for target in targets if target not in variables]
     if strange:
