@@ -55,7 +55,7 @@ class WeatherAdapter:
         :func:`sci_interp_weather.models.load_network`. A network of your own is given as it is.
     device
         Where the network runs; by default a CUDA device where there is one, else the CPU. A
-        network that is given stays where it is, and ONNX runs on the CPU.
+        network that is given stays where it is; ONNX runs on the CPU.
     batch_size
         Most records in one forward pass.
     layer
@@ -321,9 +321,13 @@ def _load(
         network = model
     else:
         network = load_network(model, **options)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device is not None and isinstance(network, ModuleNetwork):
-        network.to(device)
+        if device is None and torch.cuda.is_available() and isinstance(network, ModuleNetwork):
+            device = "cuda"
+    if isinstance(network, ModuleNetwork):
+        if device is not None:
+            network.to(device)
+    elif device is not None and torch.device(device).type != "cpu":
+        raise InputError(f"{network.name} runs on the CPU alone", allowed="device='cpu'")
     return network
 
 

@@ -23,7 +23,7 @@ __all__ = ["level_extrema", "randomise_dataset", "turn_phases"]
 
 #: Variables, by the beginning of their names, that are levelled, and that are never negative.
 _LEVELLED: Final = ("msl", "z")
-_POSITIVE: Final = ("q", "tp", "ivt")
+_POSITIVE: Final = ("q", "tp", "tcwv", "ivt")
 _DIRECTED: Final = ("ivt_u", "ivt_v")
 #: Numbers of a decoy field that are kept in memory instead of being made again.
 _KEPT: Final = 64_000_000

@@ -204,6 +204,7 @@ def test_a_grid_that_the_network_was_not_made_for(bundled, make_waves, save):
     [
         ({"batch_size": 0}, "batch_size is 0. Allowed: at least 1"),
         ({"width": 3}, "width was given beside a network"),
+        ({"device": "cuda"}, "tiny runs on the CPU alone"),
     ],
 )
 def test_settings_that_cannot_be(tiny_network, settings, message):
