@@ -167,9 +167,10 @@ class WeatherDataset:
     def design(self) -> str:
         """What blocks are, how long the weather remembers, and what was fitted."""
         name = "msl" if "msl" in self.variables else self.variables[0]
+        holes = self.fields.holes
         crossing = "".join(
-            f"Holes in time: {len(self.fields.holes)}, the first after {before}; no record crosses one."
-            for before, _ in self.fields.holes[:1]
+            f"Holes in time: {len(holes)}, the first after {last}; no record crosses one."
+            for last, _ in holes[:1]
         )
         parts = (
             self.blocks.note,
