@@ -101,7 +101,7 @@ class BlockingDetector:
 
     def find(self, index: int) -> Found:
         """Return the blocks of one time."""
-        unknown = np.zeros(self._fields.grid.shape, np.bool_)
+        unknown = np.isnan(self._reader.at("z500", index))
         instances = []
         for item, event in zip(self._objects(index), self._tracker.events(index), strict=True):
             if event.days >= self._settings.days:

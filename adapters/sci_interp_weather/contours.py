@@ -101,12 +101,14 @@ def find_basins(
 ) -> list[Basin]:
     """Return the minima that a closed contour surrounds, the deepest first.
 
-    A minimum on the domain's edge is never decided: the true one may lie outside.
+    A minimum on the domain's edge is never closed: the true one may lie outside. It is rejected
+    where the field does not rise enough inside of the domain, and undecided elsewhere. Cells
+    without a value are outside of the domain.
 
     Parameters
     ----------
     field : (n_lat, n_lon)
-        Finite values; pass the negative field for maxima.
+        Values, NaN where there is none; pass the negative field for maxima.
     mesh
         Neighbourhoods of its cells.
     rise
@@ -117,16 +119,20 @@ def find_basins(
         Greatest distance of the outermost closed contour from the minimum, in degrees.
     """
     value = np.ascontiguousarray(field, np.float64).reshape(-1)
-    order = np.argsort(value, kind="stable")
-    rank = np.empty_like(order)
+    missing = np.isnan(value)
+    order = np.argsort(value, kind="stable")[: len(value) - int(missing.sum())]
+    if len(order) == 0:
+        return []
+    rank = np.full(len(value), -1, np.int64)
     rank[order] = np.arange(len(order))
+    edge = _edge(missing, mesh)
     prominence = _prominence(value, order, rank, mesh)
     minima = np.flatnonzero(prominence >= rise)
     visited = np.full(len(value), -1, np.int64)
     limits = (rise, float(np.cos(np.deg2rad(within))), float(np.cos(np.deg2rad(min(reach, 180.0)))))
     basins = []
     for cell in minima[np.argsort(rank[minima])].tolist():
-        state, level, cells = _flood(cell, value, order, rank, visited, limits, mesh)
+        state, level, cells = _flood(cell, value, order, rank, edge, visited, limits, mesh)
         if state != _REJECTED:
             depth, decided = level - value[cell], state == _CLOSED
             spill = float(prominence[cell])
@@ -154,11 +160,14 @@ def _neighbour(cell: int, k: int, mesh: Mesh) -> int:
 
 
 @_compiled
-def _on_edge(cell: int, mesh: Mesh) -> bool:
-    row, column = cell // mesh.n_lon, cell % mesh.n_lon
-    if not mesh.periodic and (column == 0 or column == mesh.n_lon - 1):
-        return True
-    return (row == 0 and not mesh.north_cap) or (row == mesh.n_lat - 1 and not mesh.south_cap)
+def _edge(missing: NDArray[np.bool_], mesh: Mesh) -> NDArray[np.bool_]:
+    """Return the cells that touch the outside of the domain, ``(n_cells,)``."""
+    edge = np.zeros(len(missing), np.bool_)
+    for cell in range(len(missing)):
+        for k in range(9):
+            other = _neighbour(cell, k, mesh)
+            edge[cell] |= other < 0 or missing[other]
+    return edge
 
 
 @_compiled
@@ -210,6 +219,7 @@ def _flood(
     value: NDArray[np.float64],
     order: NDArray[np.int64],
     rank: NDArray[np.int64],
+    edge: NDArray[np.bool_],
     visited: NDArray[np.int64],
     limits: tuple[float, float, float],
     mesh: Mesh,
@@ -226,9 +236,8 @@ def _flood(
         Inside the contour.
     """
     rise, near, far = limits
-    low, from_edge = value[start], _on_edge(start, mesh)
-    cut, passed = from_edge, False
-    level, n_inside = low, 0
+    low = level = value[start]
+    cut, passed, n_inside = False, False, 0
     cells = [start for _ in range(0)]
     heap = [rank[start]]
     visited[start] = start
@@ -242,18 +251,16 @@ def _flood(
                 if cut:
                     return 2, level, np.array(cells, np.int64)
         if passed:
-            if rank[cell] < rank[start] or cosine < far or _on_edge(cell, mesh):
+            if rank[cell] < rank[start] or cosine < far or edge[cell]:
                 return 1, level, np.array(cells[:n_inside], np.int64)
         elif cosine < near:
-            if from_edge:
-                continue
             return 0, level, np.array(cells[:0], np.int64)
-        elif _on_edge(cell, mesh):
+        elif edge[cell]:
             cut = True
         cells.append(cell)
         for k in range(9):
             other = _neighbour(cell, k, mesh)
-            if other >= 0 and visited[other] != start:
+            if other >= 0 and rank[other] >= 0 and visited[other] != start:
                 visited[other] = start
                 heapq.heappush(heap, rank[other])
     return (2 if cut else 1), level, np.array(cells, np.int64)

@@ -74,7 +74,8 @@ def thermal_front_parameter(
     east_2, north_2 = _gradient(strength, grid)
     with np.errstate(invalid="ignore", divide="ignore"):
         parameter = -(east_2 * east + north_2 * north) / strength
-    return np.nan_to_num(parameter), strength, np.hypot(east_2, north_2)
+    parameter[strength == 0] = 0.0
+    return parameter, strength, np.hypot(east_2, north_2)
 
 
 def _gradient(
@@ -124,7 +125,7 @@ class FrontDetector:
         parameter, gradient, curvature = thermal_front_parameter(field, self._grid)
         mask = parameter >= self._settings.parameter
         mask &= gradient + _ACROSS_M * curvature >= self._settings.gradient
-        unknown, instances = self._unknown.copy(), []
+        unknown, instances = self._unknown | np.isnan(parameter), []
         for item in connected_objects(mask & ~self._unknown, self._grid):
             if item.length_km >= self._settings.length_km:
                 key = place_key(item.latitude, item.longitude)

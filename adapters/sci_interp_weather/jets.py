@@ -68,9 +68,9 @@ class JetDetector:
     def find(self, index: int) -> Found:
         """Return the jets of one time."""
         u, v = (self._reader.at(name, index) for name in self._names)
-        unknown = np.zeros(self._grid.shape, np.bool_)
-        instances = []
-        for item in connected_objects(np.hypot(u, v) >= self._settings.speed, self._grid):
+        speed = np.hypot(u, v)
+        unknown, instances = np.isnan(speed), []
+        for item in connected_objects(speed >= self._settings.speed, self._grid):
             if item.length_km >= self._settings.length_km:
                 key = place_key(item.latitude, item.longitude)
                 instances.append(Instance("jet", key, item.cells))

@@ -9,8 +9,10 @@ domain or leave a radius of 2,000 km. A weaker extremum inside the area of a str
 area of its own. Where the ground is higher than 1,500 m, pressure is not at sea level: extrema
 there do not count, and what is there is unknown.
 
-In a regional domain the rule cannot be decided for an extremum on the edge, or whose 2-hPa contour
-the edge cuts within 5.5 degrees: the inside of that contour is unknown, and all else is known.
+In a regional domain an extremum on the edge is no centre, as the true one may lie outside. The
+rule cannot be decided for an extremum whose 2-hPa contour the edge cuts within the distance: the
+inside of that contour is unknown, and all else is known. Systems with a centre outside of the
+domain have no area in it.
 """
 
 from __future__ import annotations
@@ -171,9 +173,9 @@ class PressureFinder:
             self._ground = orography > self.settings.ground_m
 
     def find(self, pressure: NDArray[np.float32]) -> PressureSystems:
-        """Return the lows and highs of one field ``(n_lat, n_lon)`` in Pa."""
+        """Return the lows and highs of one field ``(n_lat, n_lon)`` in Pa, NaN where missing."""
         systems: list[PressureSystem] = []
-        unknown = self._ground.copy()
+        unknown = self._ground | np.isnan(pressure)
         systems += self._find_kind(pressure, "low", unknown)
         systems += self._find_kind(-pressure, "high", unknown)
         return PressureSystems(tuple(systems), unknown)

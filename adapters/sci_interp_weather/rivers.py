@@ -110,6 +110,7 @@ class RiverDetector:
         """Return the rivers of one time."""
         unknown = np.zeros(self._fields.grid.shape, np.bool_)
         if self._mask is None:
+            unknown |= np.isnan(self._transport(index))
             for other in self._objects(index)[1]:
                 unknown.reshape(-1)[other.cells] = True
         events = self._tracker.events(index)

