@@ -285,9 +285,12 @@ def train(args: argparse.Namespace) -> None:
     steps = args.epochs * math.ceil(len(data.records) / args.batch)
     trainer = Trainer(model, average, optimizer, steps, args.rate)
     rows: list[list[Any]] = []
+    settings = {name: str(value) for name, value in vars(args).items() if name != "out"}
     state = out / "state.safetensors"
     if state.exists():
         tensors, progress = load_state(state)
+        if progress["settings"] != settings:
+            raise SystemExit(f"{state} belongs to other settings; choose another folder")
         trainer.restore(tensors, progress["epoch"], progress["step"])
         rows = progress["rows"]
     while trainer.epoch < args.epochs:
@@ -297,7 +300,8 @@ def train(args: argparse.Namespace) -> None:
         rows.append([trainer.epoch, f"{loss:.5f}"])
         for found in scores.values():
             rows[-1] += [f"{found['forecast rmse']:.3f}", f"{found['forecast acc']:.4f}"]
-        progress = {"epoch": trainer.epoch, "step": trainer.step, "rows": rows}
+        at = {"epoch": trainer.epoch, "step": trainer.step}
+        progress = {**at, "rows": rows, "settings": settings}
         save_tensors(state, trainer.tensors(), {"progress": json.dumps(progress)})
         write_metrics(out / "metrics.csv", rows, model.config.variables)
         print(*rows[-1], f"{time.time() - clock:.0f} s", flush=True)
@@ -342,8 +346,8 @@ def parse_years(text: str) -> range:
     return range(int(first), int(last) + 1)
 
 
-def main() -> None:
-    """Read the command line and train."""
+def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """Return the settings that a command line gives."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("out", type=Path)
     parser.add_argument("--field", action="append", required=True, metavar="NAME=FILE")
@@ -360,11 +364,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     pairs = (item.split("=", 1) for item in args.field)
     args.field = {name: Path(path) for name, path in pairs}
-    train(args)
+    return args
 
 
 if __name__ == "__main__":
-    main()
+    train(read_arguments())
