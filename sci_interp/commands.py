@@ -11,7 +11,7 @@ import sci_interp as si
 
 from .errors import InputError
 from .schema import SPLITS
-from .study import ARCHITECTURES
+from .study import ARCHITECTURES, is_address
 
 if TYPE_CHECKING:
     from sci_interp.source import FeatureSource
@@ -330,7 +330,10 @@ def _show(chosen: argparse.Namespace) -> None:
 
 def _open_data(chosen: argparse.Namespace) -> tuple[Adapter, Dataset]:
     adapter = si.load_adapter(chosen.adapter, model=chosen.model)
-    options = {name: Path(value) for name, value in _parse_pairs("--option", chosen.option).items()}
+    options = {
+        name: value if is_address(value) else Path(value)
+        for name, value in _parse_pairs("--option", chosen.option).items()
+    }
     return adapter, adapter.open(chosen.data, **options)
 
 

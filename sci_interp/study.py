@@ -25,6 +25,7 @@ __all__ = [
     "Study",
     "StudySettings",
     "SurfaceSettings",
+    "is_address",
     "read_study",
 ]
 
@@ -131,7 +132,8 @@ class Study:
     model_options : mapping
         The table ``[model]``: options of the adapter.
     data : mapping
-        The table ``[data]``: ``path`` and further options of ``adapter.open``; strings are paths.
+        The table ``[data]``: ``path`` and further options of ``adapter.open``; strings are paths,
+        or addresses with ``://``, which stay strings.
     splits : mapping or None
         The table ``[splits]``: shares of the blocks.
     """
@@ -269,6 +271,11 @@ def _read_splits(path: Path, raw: Mapping[str, Any] | None) -> dict[Split, float
     return shares
 
 
+def is_address(value: str) -> bool:
+    """Return whether a text is an address (``gs://...``) and no path of this machine."""
+    return "://" in value
+
+
 def _beside(path: Path, value: str) -> Path:
     return path.parent / Path(value).expanduser()
 
@@ -277,7 +284,7 @@ def _resolve(path: Path, value: Any) -> Any:
     if isinstance(value, str):
         if not _is_text(value):
             raise InputError(f"{path}: [data] holds {value!r}", allowed="paths without a null")
-        return _beside(path, value)
+        return value if is_address(value) else _beside(path, value)
     if isinstance(value, list):
         return [_resolve(path, each) for each in value]
     return value

@@ -122,3 +122,14 @@ def test_any_text_is_read_or_refused(
     except SciInterpError as error:
         message = str(error)
     assert not message or str(path) in message
+
+
+def test_an_address_is_no_path(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(
+        '[study]\nadapter = "a"\nout = "o"\n[data]\npath = "gs://bucket/era5.zarr"\nmore = ["x", "s3://y"]'
+    )
+    assert read_study(path).data == {
+        "path": "gs://bucket/era5.zarr",
+        "more": [tmp_path / "x", "s3://y"],
+    }
