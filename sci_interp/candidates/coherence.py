@@ -3,8 +3,8 @@
 The windows of a feature come from different families. A reference set takes, for each of them, a
 window at a similar place (distance to the nearer end, or relative position; on a grid a band of
 rows) of a record of similar stratum (on a grid: season) from another family. The p-value is Monte
-Carlo and exact for the sets drawn: (1 + b) / (1 + B), stopped early after enough reference sets were
-as coherent (Besag and Clifford, 1991).
+Carlo and exact for the sets drawn: (1 + b) / (1 + B), stopped early after enough reference sets
+were as coherent (Besag & Clifford, 1991).
 """
 
 from __future__ import annotations
