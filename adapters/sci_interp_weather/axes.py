@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 
 from sci_interp.errors import InputError
 
-__all__ = ["Axes", "coordinate_values", "find_axes", "pressure_levels"]
+from .stores import READ_ERRORS
+
+__all__ = ["Axes", "coordinate_values", "find_axes", "pressure_levels", "read_coordinate"]
 
 _NAMES = {
     "latitude": frozenset({"latitude", "lat", "lats", "y_lat"}),
@@ -92,12 +95,29 @@ def coordinate_values(dataset: xr.Dataset, name: str, *, where: str) -> NDArray[
     Raises
     ------
     InputError
-        If they are not numbers.
+        If they are not numbers, or damaged.
     """
-    values = np.atleast_1d(dataset.variables[name].values)
+    values = read_coordinate(dataset, name, where=where)
     if not np.issubdtype(values.dtype, np.number):
         raise InputError(f"{where}: the coordinate {name!r} does not hold numbers")
     return values.astype(np.float64)
+
+
+def read_coordinate(dataset: xr.Dataset, name: str, *, where: str) -> NDArray[Any]:
+    """Return a coordinate as the file holds it ``(n,)``.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    try:
+        return np.atleast_1d(dataset.variables[name].values)
+    except READ_ERRORS as error:
+        raise InputError(
+            f"{where}: the coordinate {name!r} cannot be read ({type(error).__name__}: {error})",
+            todo="Copy or download the file again",
+        ) from None
 
 
 def pressure_levels(dataset: xr.Dataset, name: str, *, where: str) -> NDArray[np.float64]:

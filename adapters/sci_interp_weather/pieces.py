@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from sci_interp.errors import InputError
 
-from .axes import Axes, coordinate_values, find_axes, pressure_levels
+from .axes import Axes, coordinate_values, find_axes, pressure_levels, read_coordinate
 from .grids import Grid, order_latitude, order_longitude
 from .lexicon import QUANTITIES, Quantity, canonical_name, identify, parse_name
+from .stores import READ_ERRORS
 from .times import Times, decode_times
 from .units import check_range, converter
 
@@ -112,7 +113,7 @@ class Piece:
         array = self.array[part] if self.array.ndim == 3 else self.array
         try:
             raw = np.asarray(array.values, dtype=np.float64)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
+        except READ_ERRORS as error:
             raise InputError(
                 f"{self.where} cannot be read ({type(error).__name__}: {error})",
                 todo="Copy or download the file again",
@@ -254,7 +255,7 @@ def _times(
     if " since " not in units and opening.time_units:
         units = opening.time_units
     times = decode_times(
-        dataset.variables[axes.time].values,
+        read_coordinate(dataset, axes.time, where=where),
         units,
         str(attrs.get("calendar", "standard")),
         where=f"{where}: the coordinate {axes.time!r}",

@@ -12,9 +12,14 @@ from sci_interp.errors import InputError, MissingExtraError
 
 from .grib import open_grib
 
-__all__ = ["open_store"]
+__all__ = ["READ_ERRORS", "open_store"]
 
-#: HDF5 and deflate cannot shrink data more than 1,032 times.
+#: What the libraries raise on damaged files, beside crashes that nobody can catch.
+READ_ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError)
+#: A coordinate is read whole: 8 million times, which is 900 years of hours.
+_MAX_COORDINATE = 64 * 2**20
+
+#: Deflate cannot shrink data more than 1,032 times.
 _MAX_EXPANSION = 2000
 _FORMATS = "NetCDF (.nc), Zarr (a folder or a URL) or GRIB (.grb)"
 _ENGINES = ("netcdf4", "h5netcdf", "scipy", "zarr", "cfgrib")
@@ -98,11 +103,11 @@ def _open_netcdf(path: str, engine: str, chunks: Any, limit: int) -> xr.Dataset:
                 name: (variable.dimensions, _n_bytes(variable.shape, variable.dtype))
                 for name, variable in file.variables.items()
             }
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read as NetCDF ({error.strerror or error})", todo=_DAMAGED
-        ) from None
-    _check_sizes(path, sizes, limit, held=Path(path).stat().st_size)
+            classic = not file.data_model.startswith("NETCDF4")
+    except READ_ERRORS as error:
+        raise InputError(f"{path} cannot be read as NetCDF ({error})", todo=_DAMAGED) from None
+    _check_coordinates(path, sizes, limit)
+    _check_total(path, sum(n for _, n in sizes.values()), limit, classic=classic)
     return _open_xarray(path, _backend(engine), chunks)
 
 
@@ -122,12 +127,12 @@ def _open_zarr(
         raise InputError(
             f"{path} cannot be read: {error}", todo="Install the file system that the URL names"
         ) from None
-    except (OSError, KeyError, ValueError) as error:
+    except READ_ERRORS as error:
         raise InputError(
             f"{path} cannot be read as a Zarr group ({type(error).__name__}: {error})",
             todo="Check the path, and that the store was written to its end",
         ) from None
-    _check_sizes(path, sizes, limit, held=None)
+    _check_coordinates(path, sizes, limit)
     consolidated = group.metadata.consolidated_metadata is not None
     return _open_xarray(
         path, _backend("zarr"), chunks, consolidated=consolidated, storage_options=options
@@ -142,7 +147,7 @@ def _open_xarray(path: str, backend: Any, chunks: Any, **options: Any) -> xr.Dat
         )
     except ImportError as error:
         raise InputError(f"{path} cannot be opened: {error}", todo="Install that package") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except READ_ERRORS as error:
         raise InputError(
             f"{path} cannot be opened ({type(error).__name__}: {error})", todo=_DAMAGED
         ) from None
@@ -172,23 +177,30 @@ def _n_bytes(shape: Iterable[int], dtype: Any) -> int:
     return n_bytes
 
 
-def _check_sizes(
-    path: str, sizes: Mapping[str, tuple[tuple[str, ...], int]], limit: int, *, held: int | None
+def _check_coordinates(
+    path: str, sizes: Mapping[str, tuple[tuple[str, ...], int]], limit: int
 ) -> None:
-    """Refuse coordinates above the limit, and a file that declares far more than it holds."""
+    """Refuse coordinates that are too large to be read, which happens before anything else."""
+    allowed = min(limit, _MAX_COORDINATE)
     for name, (dimensions, n_bytes) in sizes.items():
-        if dimensions == (name,) and n_bytes > limit:
+        if len(dimensions) == 1 and n_bytes > allowed:
             raise InputError(
                 f"{path} declares {n_bytes:,} bytes for the coordinate {name!r}",
-                allowed=f"{limit:,} bytes at once",
-                todo="Do not trust this file; if it is right, open it with a larger limit=",
+                allowed=f"{allowed:,} bytes",
+                todo="Do not trust this file; if it is right, split it",
             )
-    total = sum(n_bytes for _, n_bytes in sizes.values())
-    if held is not None and total > max(limit, _MAX_EXPANSION * held):
+
+
+def _check_total(path: str, total: int, limit: int, *, classic: bool) -> None:
+    """Refuse a file that declares more than it can hold; the classic format has no compression."""
+    held = Path(path).stat().st_size
+    most = 2 * held if classic else max(limit, _MAX_EXPANSION * held)
+    if total > most:
         raise InputError(
-            f"{path} holds {held:,} bytes and declares {total:,}, beyond any compression",
-            allowed=f"{_MAX_EXPANSION} times its size, or {limit:,} bytes",
-            todo="Do not trust this file; if it is right, open it with a larger limit=",
+            f"{path} holds {held:,} bytes and declares {total:,}",
+            allowed=f"{most:,} bytes",
+            todo="It is damaged or not to be trusted; copy or download it again, or, if it is "
+            "right, open it with a larger limit=",
         )
 
 

@@ -154,7 +154,7 @@ def decode_times(values: ArrayLike, units: str, calendar: str, *, where: str) ->
             if plain is not None:
                 return plain
         dates = cftime.num2date(numbers, units, calendar, only_use_cftime_datetimes=True)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, TypeError) as error:
         raise InputError(
             f"{where} cannot be read as {units!r} in the calendar {calendar!r} ({error})",
             allowed=_UNITS,
