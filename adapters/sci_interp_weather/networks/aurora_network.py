@@ -18,6 +18,7 @@ from sci_interp.errors import InputError, UnknownNameError
 from sci_interp_weather.grids import Grid
 
 from .module_network import ModuleNetwork
+from .static_fields import read_static
 from .torchvision_trap import import_aurora
 
 __all__ = ["CHECKPOINTS", "LEVELS", "AuroraNetwork", "load_aurora"]
@@ -216,7 +217,8 @@ def load_aurora(
     architecture
         Arguments of that class, for networks of other sizes.
     **settings
-        Those of :class:`AuroraNetwork`; ``static`` is needed.
+        Those of :class:`AuroraNetwork`; ``static`` is needed, and may be the path of a NetCDF
+        file with variables of these names.
 
     Raises
     ------
@@ -243,7 +245,8 @@ def load_aurora(
     if "static" not in settings:
         raise InputError(
             f"aurora:{name} needs its static fields",
-            allowed="static={'lsm': field, 'z': field, 'slt': field} on the fields' grid",
+            allowed="static={'lsm': field, 'z': field, 'slt': field} on the fields' grid, or a "
+            "NetCDF file that holds them",
         )
     aurora = import_aurora()
     try:
@@ -258,7 +261,10 @@ def load_aurora(
             f"aurora:{name} cannot be loaded as {variant}: {reason}",
             todo="Check the file and its architecture, or the network connection",
         ) from None
-    return AuroraNetwork(model, name=f"aurora:{stem}", **settings)
+    static = settings.pop("static")
+    if isinstance(static, str | Path):
+        static = read_static(Path(static).expanduser(), model.static_vars)
+    return AuroraNetwork(model, static=static, name=f"aurora:{stem}", **settings)
 
 
 def _surface_inputs(model: Any) -> tuple[str, ...]:

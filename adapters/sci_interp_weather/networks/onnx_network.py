@@ -251,7 +251,8 @@ def load_onnx(path: Path, *, max_bytes: int = LARGEST, **settings: Any) -> OnnxN
     max_bytes
         Largest file that is read.
     **settings
-        Those of :class:`OnnxNetwork`; ``layers``, ``grid`` and ``variables`` are needed.
+        Those of :class:`OnnxNetwork`; ``layers``, ``grid`` and ``variables`` are needed. The
+        grid may be a table of ``latitude`` and ``longitude``, as it stands in a study file.
 
     Raises
     ------
@@ -294,6 +295,9 @@ def load_onnx(path: Path, *, max_bytes: int = LARGEST, **settings: Any) -> OnnxN
             allowed="layers={tensor: layout}, grid=Grid, variables=[names]; its tensors are "
             + ", ".join(tensors[:40]),
         )
+    if isinstance(settings["grid"], Mapping):
+        axes = (settings["grid"].get(axis, ()) for axis in ("latitude", "longitude"))
+        settings["grid"] = Grid.regular(*axes)
     return OnnxNetwork(model, name=settings.pop("name", path.name), **settings)
 
 

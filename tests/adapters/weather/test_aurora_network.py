@@ -15,10 +15,14 @@ from sci_interp.errors import InputError, MissingExtraError, UnknownNameError
 from sci_interp_weather.fields import Fields
 from sci_interp_weather.grids import Grid
 from sci_interp_weather.models import load_network
+from sci_interp_weather.networks import static_fields as static_fields_module
 from sci_interp_weather.networks import torchvision_trap
 from sci_interp_weather.networks.aurora_network import CHECKPOINTS, AuroraNetwork, load_aurora
 from sci_interp_weather.networks.geometry_check import check_geometry
+from sci_interp_weather.networks.static_fields import read_static
 from sci_interp_weather.networks.torchvision_trap import import_aurora
+
+netCDF4 = pytest.importorskip("netCDF4")
 
 needs_aurora = pytest.mark.skipif(
     importlib.util.find_spec("aurora") is None,
@@ -138,7 +142,7 @@ def test_other_published_variants_run(variant, levels):
 
 
 @needs_aurora
-def test_local_checkpoint_is_read_without_running_code(tmp_path):
+def test_local_checkpoint_is_read_without_running_code(tmp_path, static_file):
     path = tmp_path / "mine.ckpt"
     model = make_model(use_lora=False)
     torch.save({f"net.{name}": tensor for name, tensor in model.state_dict().items()}, path)
@@ -152,6 +156,8 @@ def test_local_checkpoint_is_read_without_running_code(tmp_path):
     network = load_network(f"aurora:{path}", variant="Aurora", levels=(500, 850), **options)
     expected = AuroraNetwork(model, static=static_fields(), levels=(500, 850))
     assert network.digest == expected.digest and network.name == "aurora:mine"
+    path_given = load_aurora(str(path), variant="Aurora", **(options | {"static": static_file}))
+    np.testing.assert_allclose(path_given.static["z"], network.static["z"], rtol=1e-6)
     with pytest.raises(InputError, match="cannot be loaded as AuroraWave"):
         load_aurora(str(path), variant="AuroraWave", **options)
 
@@ -162,6 +168,41 @@ def test_local_checkpoint_is_read_without_running_code(tmp_path):
     torch.save({"net": Canary()}, path)
     with pytest.raises(InputError, match="cannot be loaded as Aurora"):
         load_aurora(str(path), variant="Aurora", **options)
+
+
+@pytest.fixture
+def static_file(tmp_path):
+    """Static fields from south to north and from 0 to 360 degrees, one of them with a time."""
+    path = tmp_path / "static.nc"
+    flipped = {k: np.roll(v[::-1], 32, axis=1) for k, v in static_fields().items()}
+    axes = {"lat": GRID.latitude[::-1], "lon": np.arange(64) * 360 / 64, "time": [0.0]}
+    with netCDF4.Dataset(path, "w") as data:
+        for name, values in axes.items():
+            data.createDimension(name, len(values))
+            data.createVariable(name, "f8", (name,))[:] = values
+        data.createVariable("lsm", "f4", ("lat", "lon"))[:] = flipped["lsm"]
+        data.createVariable("z", "f4", ("time", "lon", "lat"))[:] = flipped["z"].T[None]
+        data.createVariable("slt", "f4", ("lat", "lon"))[:] = flipped["slt"]
+        data.createVariable("flat", "f4", ("lat",))[:] = 0
+        data.createVariable("holes", "f4", ("lat", "lon"), fill_value=-1)[:] = -1
+    return path
+
+
+def test_static_fields_are_turned_like_the_grid(static_file, monkeypatch):
+    found = read_static(static_file, ["lsm", "z", "slt"])
+    for name, values in static_fields().items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-6)
+    with pytest.raises(UnknownNameError, match="no variable 'soil'"):
+        read_static(static_file, ["soil"])
+    with pytest.raises(InputError, match="flat has the axes lat 33"):
+        read_static(static_file, ["flat"])
+    with pytest.raises(InputError, match="missing values"):
+        read_static(static_file, ["holes"])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_static(static_file.with_name("absent.nc"), ["lsm"])
+    monkeypatch.setattr(static_fields_module, "_LARGEST", 100)
+    with pytest.raises(InputError, match="larger than 100"):
+        read_static(static_file, ["lsm"])
 
 
 @needs_aurora

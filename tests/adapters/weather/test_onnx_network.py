@@ -196,7 +196,8 @@ def test_graph_that_onnxruntime_does_not_know():
 
 
 def test_file_is_loaded_by_name(saved, network):
-    settings = {"layers": LAYERS, "grid": REGION, "variables": VARIABLES}
+    axes = {"latitude": REGION.latitude.tolist(), "longitude": REGION.longitude.tolist()}
+    settings = {"layers": LAYERS, "grid": axes, "variables": VARIABLES}
     found = load_network(f"onnx:{saved}", patch={"pooled": (2, 2)}, **settings)
     inputs, hours = some_inputs()
     assert found.name == "small.onnx"
