@@ -163,6 +163,12 @@ _ALL = (
         "northward_atmosphere_water_transport_across_unit_distance",
     ),
     _quantity(
+        "ar_mask",
+        "1",
+        (-0.01, 1.01),
+        "ar_binary_tag atmospheric_river atmospheric_river_mask",
+    ),
+    _quantity(
         "z",
         "m2 s-2",
         (-10_000.0, 800_000.0),

@@ -23,6 +23,8 @@ from .units import check_range, converter
 
 __all__ = ["Opening", "Piece", "find_pieces"]
 
+#: Numbers above, in hPa, are years.
+_HIGHEST_PRESSURE = 1100.0
 _LEVEL_IN_FILE_NAME = re.compile(r"([a-z]+)(\d{2,4})(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -139,7 +141,7 @@ def find_pieces(path: str, dataset: xr.Dataset, opening: Opening) -> list[Piece]
     """
     pieces: list[Piece] = []
     for variable in map(str, dataset.data_vars):
-        if not np.issubdtype(dataset[variable].dtype, np.number):
+        if dataset[variable].dtype.kind not in "biuf":
             continue
         renamed = [name for name, in_file in opening.renamed.items() if in_file == variable]
         for name in renamed:
@@ -289,6 +291,6 @@ def _levels(
 def _level_in_file_name(path: str, quantity: Quantity) -> float | None:
     """Return 850 for a file ``t850_ei.nc`` of temperature; None where the name tells nothing."""
     for match in _LEVEL_IN_FILE_NAME.finditer(Path(path).stem):
-        if match[1].lower() in quantity.names:
+        if match[1].lower() in quantity.names and float(match[2]) <= _HIGHEST_PRESSURE:
             return float(match[2])
     return None

@@ -156,11 +156,20 @@ def test_one_level_may_be_a_scalar_or_in_the_file_name(make_dataset, save):
     assert open_fields(save(bare), variables={"t850": "temperature"}).digest == wanted
     with pytest.raises(InputError, match="no file holds 't850'"):
         open_fields(save(bare, "x850.nc"), variables=["t850"])
+    with pytest.raises(InputError, match="no variable is known"):
+        open_fields(save(bare, "temperature2001.nc"))
     surface = make_dataset()
     single = surface.expand_dims(level=[0.0])
     assert open_fields(save(single)).digest == open_fields(save(surface)).digest
     with pytest.raises(InputError, match="no variable is known"):
         open_fields(save(surface.expand_dims(level=LEVELS)))
+
+
+def test_masks_of_truth_values_are_read(make_dataset, save):
+    dataset = make_dataset()
+    mask = (dataset > 101_000).rename(msl="ar_binary_tag")
+    fields = open_fields(save(mask.drop_attrs()), variables=["ar_mask"])
+    assert set(np.unique(fields.read("ar_mask", slice(None)))) == {0.0, 1.0}
 
 
 def test_cf_names_are_enough(make_dataset, save):
