@@ -4,7 +4,8 @@ Connected areas of at least 500,000 km2 poleward of 40 degrees in which the geop
 is at least 1.5 standard deviations of the place above what is normal on that day of the year (Dole
 and Gordon 1983, Mon. Weather Rev. 111, 1567), that last for at least 5 days, at least half of the
 smaller area being shared from one time to the next (after Schwierz, Croci-Maspoli and Davies 2004,
-Geophys. Res. Lett. 31, L06125, who follow potential vorticity). Areas that the first or last time
+Geophys. Res. Lett. 31, L06125, who follow potential vorticity). One standard deviation serves the
+whole year, so that summers, which vary less, have fewer blocks. Areas that the first or last time
 of a run of times cuts before that are unknown.
 """
 

@@ -34,16 +34,20 @@ class CycloneSettings:
         Tokens from ``radius_km`` to here are unknown.
     gap_hours : float
         Longest time between two fixes over which a position is interpolated.
+    shift_hours : float
+        Time after a field's own at which storms are looked for: 12 for means of days that are
+        named by their first hour.
     """
 
     radius_km: float = 500.0
     ring_km: float = 1000.0
     gap_hours: float = 12.0
+    shift_hours: float = 0.0
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if not (np.isfinite(value) and value > 0):
+            if not (np.isfinite(value) and (value > 0 or item.name == "shift_hours")):
                 raise InputError(
                     f"{item.name} of tropical cyclones is {value}", allowed="a number above 0"
                 )
@@ -178,7 +182,7 @@ class CycloneDetector:
         self._settings = settings or CycloneSettings()
         self._tracks, self._grid = tracks, fields.grid
         _check_calendar(fields, tracks.source)
-        self._hours = hours_since(fields.times)
+        self._hours = hours_since(fields.times) + self._settings.shift_hours
         if not any(tracks.covers(float(hours)) for hours in self._hours):
             first, last = (_day(float(h)) for h in (tracks.hours.min(), tracks.hours.max()))
             raise InputError(

@@ -134,6 +134,14 @@ def test_cyclones_are_discs_in_an_unknown_ring(tmp_path: Path) -> None:
     assert not detector.find(2).assessed
 
 
+def test_means_of_days_are_compared_at_noon(tmp_path: Path) -> None:
+    tracks = read_tracks(write(tmp_path, CSV))
+    days = fields("2005-08-28T00")
+    (early,) = CycloneDetector(days, tracks).find(0).instances
+    noon = CycloneDetector(days, tracks, CycloneSettings(shift_hours=6.0)).find(0).instances
+    assert early.event == "A" and [instance.event for instance in noon] == ["A", "B"]
+
+
 def test_tracks_of_other_years_are_refused(tmp_path: Path) -> None:
     tracks = read_tracks(write(tmp_path, CSV))
     with pytest.raises(InputError, match="run from 2005-08-28 to 2005-08-28, the fields from 1999"):
@@ -146,7 +154,12 @@ def test_tracks_of_other_years_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"radius_km": 0.0}, "radius_km"), ({"ring_km": 400.0}, "ring"), ({"gap_hours": -1}, "gap")],
+    [
+        ({"radius_km": 0.0}, "radius_km"),
+        ({"ring_km": 400.0}, "ring"),
+        ({"gap_hours": -1}, "gap"),
+        ({"shift_hours": np.nan}, "shift"),
+    ],
 )
 def test_parameters_of_cyclones(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
