@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from sci_interp.errors import InputError
 from sci_interp_weather.opening import open_fields
@@ -79,3 +80,16 @@ def test_a_global_state_longitude_first_south_first(weather_data):
     assert fields.read("t850", [0])[0, 16].mean() > fields.read("t850", [0])[0, 0].mean()
     every = open_fields(path)
     assert "u10hPa" in every.variables and "u250" in every.variables
+
+
+def test_real_pressure_is_the_same_in_any_orientation(weather_data, tmp_path):
+    path = weather_data / "ncep_slp_north_atlantic" / "ncep_slp_natl_daily_2001_2010.nc"
+    with xr.open_dataset(path, engine="netcdf4") as whole:
+        copy = whole.isel(time=slice(None, 60), latitude=slice(None, None, -1))
+        copy = copy.assign_coords(longitude=copy.longitude % 360).sortby("longitude")
+        copy.transpose("longitude", "time", "latitude").drop_encoding().to_netcdf(
+            tmp_path / "copy.nc", engine="netcdf4"
+        )
+    fields = open_fields(path, period=("2001-01-01", "2001-03-01"))
+    assert len(fields) == 60
+    assert open_fields(tmp_path / "copy.nc").digest == fields.digest
