@@ -30,6 +30,9 @@ _CENTRES: Final = {"HIGHS": "high", "LOWS": "low"}
 _STRENGTHS: Final = frozenset({"WK", "MDT", "STG"})
 _VALID: Final = re.compile(r"^VALID (\d{2})(\d{2})(\d{2})Z", re.MULTILINE)
 _ISSUED: Final = re.compile(r"\b(JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC) \d{1,2} (\d{4})")
+_PRESSURE: Final = re.compile("[0-9]{3,4}")
+_TENTHS: Final = re.compile("[0-9]{7}")
+_DEGREES: Final = re.compile("[0-9]{5}")
 _MAX_CHARACTERS: Final = 1_000_000
 
 
@@ -129,7 +132,7 @@ def _sections(text: str) -> list[tuple[str, list[str]]]:
 def _centres(kind: str, words: list[str], where: str) -> list[AnalysedCentre]:
     centres, pressure = [], None
     for word in words:
-        if word.isdigit() and len(word) in (3, 4):
+        if _PRESSURE.fullmatch(word):
             pressure = float(word)
             continue
         latitude, longitude = _position(word, where)
@@ -139,9 +142,9 @@ def _centres(kind: str, words: list[str], where: str) -> list[AnalysedCentre]:
 
 
 def _position(word: str, where: str) -> tuple[float, float]:
-    if word.isdigit() and len(word) == 7:
+    if _TENTHS.fullmatch(word):
         latitude, west = int(word[:3]) / 10, int(word[3:]) / 10
-    elif word.isdigit() and len(word) == 5:
+    elif _DEGREES.fullmatch(word):
         latitude, west = float(word[:2]), float(word[2:])
     else:
         latitude, west = 999.0, 0.0

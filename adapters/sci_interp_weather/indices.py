@@ -11,6 +11,7 @@ import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ __all__ = ["IndexDetector", "IndexTable", "load_indices"]
 KNOWN_INDICES: Final = ("ao", "nao", "pna", "aao", "sam", "epo", "wpo", "scand", "ea", "oni", "soi")
 _MAX_LINE: Final = 10_000
 _DAY: Final = 24.0
+_EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +165,7 @@ def _row(cells: list[str], width: int, path: Path, number: int) -> tuple[int, fl
     try:
         if len(cells) != width:
             raise ValueError
-        day = int(np.datetime64(cells[0][:10], "D").astype(np.int64))
+        day = (date.fromisoformat(cells[0][:10]) - _EPOCH).days
         value = float(cells[1]) if cells[1] else np.nan
     except ValueError:
         raise InputError(

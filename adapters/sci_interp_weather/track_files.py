@@ -10,6 +10,7 @@ lines of ``i j lon lat ... year month day hour`` (one index on unstructured grid
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ TROPICAL_STATUS: Final = frozenset({"TD", "TS", "TY", "ST", "TC", "HU", "HR", "S
 _GALE_KNOTS: Final = 34.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_LINE: Final = 100_000
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
+_INTEGER: Final = re.compile(r"-?[0-9]+")
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "storm": ("track_id", "storm", "sid", "storm_id", "cyclone_id", "id"),
     "latitude": ("lat", "latitude", "usa_lat", "center_lat"),
@@ -179,7 +182,7 @@ def _tempest_rows(lines: list[str], path: Path) -> Iterable[_Row]:
         if not words:
             continue
         if left == 0:
-            if words[0] != "start" or len(words) < 2 or not words[1].isdigit():
+            if words[0] != "start" or len(words) < 2 or not _COUNT.fullmatch(words[1]):
                 raise InputError(
                     f"{path} line {number} begins no track: {line.strip()[:80]!r}",
                     allowed="'start n year month day hour', then n lines",
@@ -191,7 +194,7 @@ def _tempest_rows(lines: list[str], path: Path) -> Iterable[_Row]:
                 f"{path} line {number} has {len(words)} values",
                 allowed="i j lon lat ... year month day hour",
             )
-        at = 2 if words[1].lstrip("-").isdigit() else 1
+        at = 2 if _INTEGER.fullmatch(words[1]) else 1
         hours = _hours("-".join(words[-4:]), path, number, parts=True)
         latitude, longitude = _position(words[at + 1], words[at], path, number)
         left -= 1

@@ -202,6 +202,14 @@ def test_tracks_indices_and_masks_become_labels() -> None:
     assert groups["ao regime"] == "records" and groups["pressure systems"] == "tokens"
 
 
+def test_calendars_of_models_are_followed() -> None:
+    times = xr.date_range("2001-02-28", periods=3, calendar="360_day", use_cftime=True)
+    fields = Fields.from_arrays(GLOBE, times, {"msl": weather().read("msl", slice(0, 3))})
+    plain = WeatherAnnotations(weather(), GLOBE)
+    model = WeatherAnnotations(fields, GLOBE)
+    assert model.of(2).runs == plain.of(2).runs and model.of(2).record == "2001-02-30T00"
+
+
 def test_the_digest_covers_everything() -> None:
     tracks, index, mask = extras()
     fields = weather()

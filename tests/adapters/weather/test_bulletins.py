@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sci_interp.errors import InputError
@@ -53,6 +54,20 @@ def test_the_year_turns_with_the_valid_time(head: str, valid: str, year: int) ->
 def test_bad_bulletins_are_refused(old: str, new: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_bulletin(TEXT.replace(old, new))
+
+
+def test_damaged_bulletins_never_fail_otherwise() -> None:
+    rng = np.random.default_rng(0)
+    letters = list("0123456789 \n$²AVZ")
+    for _ in range(300):
+        text = list(TEXT)
+        for at in rng.integers(0, len(text), size=rng.integers(1, 6)).tolist():
+            text[at] = letters[rng.integers(len(letters))]
+        try:
+            bulletin = parse_bulletin("".join(text))
+        except InputError:
+            continue
+        assert all(abs(centre.latitude) <= 90.0 for centre in bulletin.centres)
 
 
 def test_a_bulletin_that_cannot_be_read(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_hole_ends_an_event(tmp_path: Path) -> None:
         ("date,value\n2001-01-01\n", "line 2: '2001-01-01' is no day"),
         ("date,value\n1 January,1\n", "line 2: '1 January,1' is no day"),
         ("date,value\n2001-01-01,high\n", "is no day with a value"),
+        ("date,value\n2001-01,1\n", "is no day with a value"),
         ("date,value\n2001-01-01,inf\n", "line 2 holds infinity"),
         ("date,value\n" + "9" * 20_000, "line 2 is no line"),
     ],
@@ -86,6 +87,20 @@ def test_a_hole_ends_an_event(tmp_path: Path) -> None:
 def test_bad_index_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_indices(write(tmp_path, text))
+
+
+def test_damaged_index_tables_never_fail_otherwise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    letters = list("0123456789,-.# \n\"'a²")
+    for _ in range(300):
+        text = list(TABLE)
+        for at in rng.integers(0, len(text), size=rng.integers(1, 6)).tolist():
+            text[at] = letters[rng.integers(len(letters))]
+        try:
+            (table,) = load_indices(write(tmp_path, "".join(text)))
+        except InputError:
+            continue
+        assert (np.diff(table.day) > 0).all() and not np.isinf(table.value).any()
 
 
 def test_index_files_that_cannot_be_used(tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def test_bad_track_files_are_refused(tmp_path: Path, text: str, message: str) ->
         read_tracks(write(tmp_path, text))
 
 
+def test_damaged_track_files_never_fail_otherwise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    letters = list("0123456789,-.:; \n\t\"'aTZ²NaN")
+    for number in range(300):
+        text = list((CSV, TEMPEST, DATED)[number % 3])
+        for at in rng.integers(0, len(text), size=rng.integers(1, 6)).tolist():
+            text[at] = letters[rng.integers(len(letters))]
+        cut = "".join(text)[: rng.integers(1, 2 * len(text))]
+        try:
+            tracks = read_tracks(write(tmp_path, cut))
+        except InputError:
+            continue
+        assert np.isfinite(tracks.hours).all() and (np.abs(tracks.latitude) <= 90.0).all()
+
+
 def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00\x01")
     for name in ("bytes.csv", "absent.csv", "."):
