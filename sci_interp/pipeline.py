@@ -18,7 +18,7 @@ from .adapter import Adapter, Dataset, WithCovariates
 from .annotations import AnnotationStore, annotate
 from .feature_subsets import FeatureSubset, split_families
 from .features import FeatureStore, encode, encode_nuisances
-from .manifest import begin_artefact, finish_artefact, is_finished
+from .manifest import begin_artefact, finish_artefact
 from .registry import load_adapter
 from .schema import Split
 from .source import ActivationSource
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from .candidates import Candidates
     from .enrichment import EnrichmentResult
-    from .projections import LinearProjection
     from .sae import Fidelity, SparseAutoencoder
 
 __all__ = ["StudyResult", "run"]
@@ -38,8 +37,7 @@ __all__ = ["StudyResult", "run"]
 #: The linear projection that is fitted to the labels.
 PROBE = "probe"
 CHANNELS = "channels"
-#: Baselines that are linear projections of the activations.
-PROJECTIONS = (CHANNELS, "pca", "ica", PROBE)
+NUISANCES = "nuisances"
 SHUFFLED = "shuffled"
 COVARIATES = "covariates"
 #: What every method that uses no label is fitted on: the autoencoders and the projections alike.
@@ -60,6 +58,8 @@ class StudyResult:
         Features linked to labels, with baselines.
     sparse_probes : DataFrame
         How well few features together tell each label, by source and number of features.
+    matched : DataFrame or None
+        Features against each label's best covariate; None without the baseline ``covariates``.
     candidates : Candidates
         The two queues.
     fidelity : Fidelity
@@ -71,17 +71,21 @@ class StudyResult:
     out: Path
     enrichment: EnrichmentResult
     sparse_probes: pd.DataFrame
+    matched: pd.DataFrame | None
     candidates: Candidates
     fidelity: Fidelity
     report: Path
 
     def format(self) -> str:
         """Return the tables as text."""
+        from .enrichment.matched import format_matched
         from .enrichment.sparse_probes import format_sparse_probes
 
         parts = [self.fidelity.format(), self.enrichment.format()]
-        parts += [format_sparse_probes(self.sparse_probes), self.candidates.format()]
-        return "\n\n".join([*parts, f"Report: {self.report}"])
+        parts.append(format_sparse_probes(self.sparse_probes))
+        if self.matched is not None:
+            parts.append(format_matched(self.matched))
+        return "\n\n".join([*parts, self.candidates.format(), f"Report: {self.report}"])
 
 
 def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
@@ -107,7 +111,7 @@ def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
         _tell(progress, f"== {number}/{len(steps)} {label}")
         step()
         _tell(progress, f"   {time.monotonic() - started:.1f} s")
-    found = (work.enrichment, work.sparse_probes, work.candidates, work.fidelity)
+    found = (work.enrichment, work.sparse_probes, work.matched, work.candidates, work.fidelity)
     return StudyResult(study.out, *found, work.report)
 
 
@@ -135,6 +139,7 @@ class _Work:
     fidelity: Fidelity = field(init=False)
     enrichment: EnrichmentResult = field(init=False)
     sparse_probes: pd.DataFrame = field(init=False)
+    matched: pd.DataFrame | None = None
     candidates: Candidates = field(init=False)
     report: Path = field(init=False)
 
@@ -158,6 +163,8 @@ class _Work:
         yield "decoys: inputs without labels", self.encode_decoys
         yield "enrich: features and labels", self.enrich_features
         yield "sparse probes: few features together", self.probe_features
+        if COVARIATES in study.baselines.use:
+            yield "matched: features against the best covariate", self.compare_covariates
         yield "surface: candidates", self.surface_candidates
         yield "report", self.write_page
 
@@ -250,46 +257,26 @@ class _Work:
 
     def baseline_step(self, name: str) -> Callable[[], None]:
         def step() -> None:
-            if name in PROJECTIONS:
-                self.baselines[name] = self.project(name)
-            elif name == SHUFFLED:
+            if name == SHUFFLED:
                 self.baselines[name] = self.encode_shuffled()
             elif name == COVARIATES:
                 if isinstance(self.adapter, WithCovariates):
                     self.baselines[name] = self.encode_covariates()
-            else:
+            elif name == NUISANCES:
                 self.baselines |= split_families(self.encode_cheap())
+            else:
+                self.baselines[name] = self.project(name)
 
         return step
 
     def project(self, name: str) -> FeatureStore:
-        folder = self.study.out / "baselines" / name
-        projection = self.fit_projection(name, folder / "projection")
+        from .projections import fit_projection
+
+        folder, seed = self.study.out / "baselines" / name, self.study.study.seed
+        projection = fit_projection(
+            name, self.source, self.known, out=folder / "projection", splits=UNLABELLED, seed=seed
+        )
         return self.encode_with(projection, self.source, folder / "features")
-
-    def fit_projection(self, name: str, folder: Path) -> LinearProjection:
-        from . import projections
-
-        if is_finished(folder):
-            found = projections.load_projection(folder)
-            annotations = found.details.get("annotations", self.known.digest)
-            if found.parent.get("activations") == self.source.digest and (
-                annotations == self.known.digest
-            ):
-                return found
-        fitted: LinearProjection
-        if name == CHANNELS:
-            fitted = projections.ChannelProjection.fit(self.source, UNLABELLED)
-        elif name == "pca":
-            fitted = projections.PcaProjection.fit(self.source, UNLABELLED)
-        elif name == "ica":
-            seed = self.study.study.seed
-            fitted = projections.IcaProjection.fit(self.source, UNLABELLED, seed=seed)
-        else:
-            # Labels are used: nothing that is linked later may be seen.
-            fitted = projections.ProbeProjection.fit(self.source, self.known)
-        fitted.save(folder)
-        return fitted
 
     def encode_shuffled(self) -> FeatureStore:
         """Train on the weight-shuffled network as on the network: as many seeds, one source."""
@@ -357,6 +344,20 @@ class _Work:
             progress=self.progress,
         )
 
+    def compare_covariates(self) -> None:
+        from .enrichment.matched import compare_matched
+
+        if COVARIATES not in self.baselines:  # The adapter knows none.
+            return
+        self.matched = compare_matched(
+            self.features[0],
+            self.known,
+            self.baselines[COVARIATES],
+            out=self.study.out / "matched",
+            seed=self.study.study.seed,
+            progress=self.progress,
+        )
+
     def surface_candidates(self) -> None:
         from .candidates import surface
 
@@ -385,6 +386,7 @@ class _Work:
             self.study.out / REPORT_FILE,
             result=self.enrichment,
             sparse_probes=self.sparse_probes,
+            matched=self.matched,
             candidates=self.candidates,
             features=self.features[0],
             known=self.known,

@@ -2,6 +2,7 @@
 
 from .channels import ChannelProjection
 from .covariates import encode_covariates
+from .fitting import fit_projection
 from .ica import IcaProjection
 from .linear import LinearProjection, load_projection
 from .pca import PcaProjection
@@ -14,5 +15,6 @@ __all__ = [
     "PcaProjection",
     "ProbeProjection",
     "encode_covariates",
+    "fit_projection",
     "load_projection",
 ]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 __all__ = [
     "HIDDEN_COLUMNS",
     "LINK_COLUMNS",
+    "MATCHED_COLUMNS",
     "MISSING_COLUMNS",
     "SUMMARY_COLUMNS",
     "UNEXPLAINED_COLUMNS",
@@ -67,6 +68,23 @@ PROBE_COLUMNS = (
     Column("mean_auroc", "Mean AUROC", "over labels, of test tokens"),
     Column("mean_average_precision", "Mean average precision", "over labels, of test tokens"),
     Column("n_labels_f1", "Labels, F1 > 0.5", "of test tokens, at the threshold of discovery"),
+)
+MATCHED_COLUMNS = (
+    Column("label", "Label", "no nuisances"),
+    Column("direction", "Chosen to measured", "halves of the blocks"),
+    Column("covariate", "Best covariate", "by average precision; bins are cut by its level"),
+    Column("feature", "Feature", "best inside the bins"),
+    Column("n_positive", "Tokens", "with the label, in units of the largest token"),
+    Column("ap_feature", "Feature's", "average precision inside bins"),
+    Column("ap_covariate", "Covariate's", "average precision inside bins, of its finer levels"),
+    Column("prevalence", "Chance", "share of tokens with the label inside bins"),
+    Column("gain_over_covariate", "Gain", "feature's minus covariate's"),
+    Column("gain_low", "from", "95 % interval, blocks resampled"),
+    Column("gain_high", "to", "95 % interval, blocks resampled"),
+    Column("gain_over_chance", "Gain over chance"),
+    Column("gain_over_chance_low", "from", "95 % interval, blocks resampled"),
+    Column("gain_over_chance_high", "to", "95 % interval, blocks resampled"),
+    Column("beats_field", "Beats it", "the gain's interval is above 0; empty in too few blocks"),
 )
 UNEXPLAINED_COLUMNS = (
     Column("feature", "Feature"),

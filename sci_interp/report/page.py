@@ -26,6 +26,7 @@ from .cards import draw_cards, rows_of
 from .columns import (
     HIDDEN_COLUMNS,
     LINK_COLUMNS,
+    MATCHED_COLUMNS,
     MISSING_COLUMNS,
     PROBE_COLUMNS,
     SUMMARY_COLUMNS,
@@ -65,6 +66,7 @@ def write_report(
     dataset: Dataset,
     fidelity: object = None,
     sparse_probes: pd.DataFrame | None = None,
+    matched: pd.DataFrame | None = None,
     title: str = "",
     n_top: int = 12,
 ) -> Path:
@@ -84,6 +86,8 @@ def write_report(
         A dataclass or mapping of what the dictionary preserves, as ``fidelity`` returns it.
     sparse_probes
         How well few features together tell each label, as a study measures it.
+    matched
+        Features against each label's best covariate, as ``compare_matched`` returns it.
     title
         Heading; by default the model's name.
     n_top
@@ -113,6 +117,7 @@ def write_report(
         headlines=_headlines(result, candidates),
         summary=_table(result.summary, SUMMARY_COLUMNS),
         sparse_probes=_probe_table(sparse_probes),
+        matched=_table(pd.DataFrame() if matched is None else matched, MATCHED_COLUMNS, _N_LINKS),
         links=_table(links[~nuisance], LINK_COLUMNS, _N_LINKS),
         nuisance_links=_table(links[nuisance], LINK_COLUMNS, _N_LINKS),
         shades=SHADES,

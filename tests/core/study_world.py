@@ -43,12 +43,12 @@ def write_study(folder: Path, text: str = STUDY) -> Path:
     return path
 
 
-def run_fake(path: Path) -> StudyResult:
-    """Run a study with the fake adapter, whatever adapter it names."""
+def run_fake(path: Path, adapter: type[FakeAdapter] = FakeAdapter) -> StudyResult:
+    """Run a study with a fake adapter, whatever adapter it names."""
 
     def load(_: str, model: str | None = None, **options: Any) -> FakeAdapter:
         assert model is None
-        return FakeAdapter(**options)
+        return adapter(**options)
 
     real = sci_interp.pipeline.load_adapter
     sci_interp.pipeline.load_adapter = load  # type: ignore[assignment]

@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from fake_adapter import FakeAdapter
 from study_world import STUDY, digests, run_fake, write_study
 
+from sci_interp.adapter import Covariate
 from sci_interp.errors import StoreError, UnknownNameError
 from sci_interp.manifest import read_manifest
 from sci_interp.pipeline import StudyResult
@@ -65,6 +69,48 @@ def test_sparse_probes_are_measured_of_features_and_channels(
     assert made_from["features features"] == read_manifest(result.out / "features-0").digest
     assert "Sparse probes, chosen on discovery" in result.format()
     assert "Sparse probes" in result.report.read_text(encoding="utf-8")
+
+
+def test_an_adapter_without_covariates_is_compared_with_none(
+    finished: tuple[Path, StudyResult],
+) -> None:
+    _, result = finished
+    assert result.matched is None and not (result.out / "matched").exists()
+    assert "best covariate" not in result.format()
+    assert "best covariate" not in result.report.read_text(encoding="utf-8")
+
+
+class MeasuringAdapter(FakeAdapter):
+    """Knows a token's place, and whether it is an A with an A beside it."""
+
+    def covariates(self, dataset):
+        return Covariate("place", "", "from 0"), Covariate("pair", "", "A beside A")
+
+    def covariate_values(self, dataset, record):
+        is_a = np.pad(dataset.symbols(record) == 0, 1)
+        pair = is_a[1:-1] & (is_a[:-2] | is_a[2:])
+        return np.stack([np.arange(len(pair)), pair], axis=1).astype(np.float32)
+
+
+def test_covariates_are_compared_at_matched_magnitude(tmp_path: Path) -> None:
+    text = STUDY.replace("n_seeds = 2", "n_seeds = 1") + '[baselines]\nuse = ["covariates"]\n'
+    path = write_study(tmp_path, text)
+    result = run_fake(path, MeasuringAdapter)
+    matched = result.matched
+    assert matched is not None and set(matched["label"]) == {"MOTIF", "RUN"}
+    assert set(matched.loc[matched["label"] == "RUN", "covariate"]) == {"pair +"}
+    assert (matched.groupby("label").size() == 2).all()
+    made_from = read_manifest(result.out / "matched", "matched").inputs
+    for name, folder in (
+        ("features", "features-0"),
+        ("covariates", "baselines/covariates"),
+        ("annotations", "annotations"),
+    ):
+        assert made_from[name] == read_manifest(result.out / folder).digest
+    assert "beats it both ways round" in result.format()
+    assert "pair +" in result.report.read_text(encoding="utf-8")
+    again = run_fake(path, MeasuringAdapter).matched
+    pd.testing.assert_frame_equal(again, matched)
 
 
 def test_every_artefact_says_from_what_it_was_made(finished: tuple[Path, StudyResult]) -> None:

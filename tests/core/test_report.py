@@ -77,6 +77,16 @@ def test_sparse_probes_are_summarised(tmp_path, known, codes, candidates) -> Non
     assert "Sparse probes" not in Page(write(tmp_path / "b.html", known, codes, candidates)).text
 
 
+def test_the_comparison_with_covariates_is_listed(tmp_path, known, codes, candidates) -> None:
+    rows = [(HOSTILE, HOSTILE, 3, 0.75, 0.625, True), ("FEW", "field -", 4, 0.5, 0.5, pd.NA)]
+    columns = ["label", "covariate", "feature", "ap_feature", "gain_low", "beats_field"]
+    matched = pd.DataFrame(rows, columns=columns).astype({"beats_field": "boolean"})
+    page = check_closed(write(tmp_path / "a.html", known, codes, candidates, matched=matched))
+    for text in ("Best covariate", "field -", "0.625", "yes"):
+        assert text in page.text
+    assert "Best covariate" not in Page(write(tmp_path / "b.html", known, codes, candidates)).text
+
+
 def test_fidelity_may_be_a_dataclass(tmp_path, known, codes, candidates) -> None:
     @dataclass
     class Fidelity:
