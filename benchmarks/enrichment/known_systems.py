@@ -1,15 +1,16 @@
-"""Known weather systems against those that the labels find, with distances, as a table.
+"""Known weather systems against those that the labels find: results/known_systems/RESULT.md.
 
 python benchmarks/enrichment/known_systems.py ../shared/data/weather
 
-References are best tracks (IBTrACS) where there are any, the analysis that came with the data, and
-for winter storms a point in the region where accounts of the storm place its centre at that time,
-good to about 300 km.
+References are best tracks (IBTrACS) where there are any and the analysis that came with the data.
+For winter storms they are a point of the region where published accounts place the centre about
+that time, good to 400 km: that is a check of plausibility, not a measure of accuracy.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
+from signature import sign
 
 from sci_interp_weather.bulletins import Bulletin, read_bulletin
 from sci_interp_weather.fields import Fields
@@ -28,6 +30,7 @@ from sci_interp_weather.times import hours_since
 from sci_interp_weather.track_files import read_ibtracs
 from sci_interp_weather.tracks import StormFix, Tracks
 
+COMMAND = "python benchmarks/enrichment/known_systems.py ../shared/data/weather"
 MATTHEW = "2016273N13300"
 GFS_STORMS = {
     "2011279N10257": "hurricane Jova",
@@ -38,12 +41,12 @@ GFS_STORMS = {
 WINTER_STORMS = (
     ("Jeanett", "2002-10-27T12", "North Sea", 56.0, 3.0),
     ("Kyrill", "2007-01-18T12", "North Sea", 56.0, 3.0),
-    ("Klaus", "2009-01-24T12", "southern France", 44.5, 3.0),
-    ("Xynthia", "2010-02-28T12", "Belgium", 51.0, 4.0),
+    ("Klaus", "2009-01-24T12", "south-east coast of France", 43.3, 6.0),
+    ("Xynthia", "2010-02-28T12", "northern coast of France", 51.0, 2.5),
 )
 BLIZZARD = (
-    ("blizzard of 1996", "1996-01-07T06", "Georgia", 32.0, -83.0),
-    ("blizzard of 1996", "1996-01-08T12", "off New Jersey", 39.0, -72.5),
+    ("blizzard of 1996", "1996-01-07T06", "coast of Georgia", 31.5, -81.0),
+    ("blizzard of 1996", "1996-01-08T12", "off New Jersey", 40.0, -72.0),
 )
 
 
@@ -99,10 +102,10 @@ def winter_storms(folder: Path) -> Iterator[KnownSystem]:
     )
     for fields, storms in ((europe, WINTER_STORMS), (america, BLIZZARD)):
         finder = PressureFinder(fields.grid)
-        for name, time, region, latitude, longitude in storms:
-            lows = finder.find(fields.read("msl", [fields.index_of(time)])[0]).of_kind("low")
+        for name, when, region, latitude, longitude in storms:
+            lows = finder.find(fields.read("msl", [fields.index_of(when)])[0]).of_kind("low")
             found = nearest(lows, latitude, longitude)
-            yield KnownSystem(name, time, region, latitude, longitude, found)
+            yield KnownSystem(name, when, region, latitude, longitude, found)
     for member in (1, 28, 56):
         fields = open_fields(
             folder / "fixtures" / "20CR2c.1987101606.prmsl.nc", select={"member": member}
@@ -229,28 +232,41 @@ def format_table(systems: list[KnownSystem]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="Compare known systems with those found")
-    parser.add_argument("folder", type=Path, help="folder of the weather data")
-    folder = parser.parse_args().folder
+def compare(folder: Path) -> str:
+    """Return everything that is compared, as Markdown."""
     tracks = read_ibtracs()
     gfs = open_fields(folder / "fixtures" / "gfs.grb", variables=("msl",))
     rows = [*winter_storms(folder), *tropical_storms(gfs, tracks, GFS_STORMS)]
-    print(format_table([*rows, *bulletin_lows(folder)]))
     matthew = open_fields(folder / "fixtures" / "era5_slp_matthew_2016.nc")
-    distances = [s.distance for s in tropical_storms(matthew, tracks, {MATTHEW: "Matthew"})]
-    print(
-        f"\nMatthew in ERA5: {len(distances)} times, median {np.median(distances):.0f} km, "
-        f"largest {max(distances):.0f} km from IBTrACS"
-    )
+    near = [s.distance for s in tropical_storms(matthew, tracks, {MATTHEW: "Matthew"})]
     daily = open_fields(folder / "ncep_slp_north_atlantic" / "ncep_slp_natl_daily_2001_2010.nc")
     far = atlantic_cyclones(daily, tracks)
-    print(
-        f"Tropical storms in daily 2.5-degree means: {len(far)} storm days, median "
-        f"{np.median(far):.0f} km, {np.mean(far <= 500):.0%} within 500 km, those with a median of "
-        f"{np.median(far[far <= 500]):.0f} km"
-    )
+    found = far[far <= 500.0]
+    return f"""{format_table([*rows, *bulletin_lows(folder)])}
+
+- Matthew in ERA5 (0.28 degrees), {len(near)} times: median {np.median(near):.0f} km, largest
+  {max(near):.0f} km from IBTrACS.
+- Tropical storms of IBTrACS in daily means at 2.5 degrees, {len(far)} storm days:
+  {len(found) / len(far):.0%} have a low within 500 km, with a median of {np.median(found):.0f} km.
+- Regions are those of published accounts, good to 400 km.
+- The bulletin tells centres and their pressures only; its lows are looked for in a field rebuilt
+  from them. Those far from any low found are dips of a few hPa beside deeper lows or between highs.
+"""
+
+
+def main() -> None:
+    """Print the comparison and write it, signed."""
+    parser = argparse.ArgumentParser(description="Compare known systems with those found")
+    parser.add_argument("folder", type=Path, help="folder of the weather data")
+    folder = parser.parse_args().folder
+    started = time.monotonic()
+    text = compare(folder)
+    out = Path(__file__).parent / "results" / "known_systems"
+    out.mkdir(parents=True, exist_ok=True)
+    date, hardware, versions, _ = sign(time.monotonic() - started)
+    head = ["# Known weather systems", "", f"Made by `{COMMAND}`.", "", date, hardware, versions]
+    (out / "RESULT.md").write_text("\n".join([*head, "", text]))
+    print(text)
 
 
 if __name__ == "__main__":

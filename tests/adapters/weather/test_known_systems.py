@@ -25,7 +25,7 @@ def test_winter_storms_are_where_accounts_place_them(weather_data: Path) -> None
     found = list(known_systems.winter_storms(weather_data))
     print(known_systems.format_table(found))
     assert len(found) == 9
-    assert all(item.distance <= 300.0 for item in found)
+    assert all(item.distance <= 400.0 for item in found)
     reanalysed = [item for item in found if item.source == "reanalysis"]
     assert all(item.distance == 0.0 for item in reanalysed)
     assert all(abs(item.found.pressure - 96600.0) < 100.0 for item in reanalysed)
