@@ -230,18 +230,7 @@ def load_aurora(
         If it cannot be downloaded or read, or does not fit the class.
     """
     path = Path(name).expanduser()
-    stem = path.name.removesuffix(".ckpt")
-    is_file = path.is_file()
-    if not is_file and name.removesuffix(".ckpt") not in CHECKPOINTS:
-        raise UnknownNameError("Aurora checkpoint", name, CHECKPOINTS)
-    if variant is None and stem not in CHECKPOINTS:
-        raise InputError(
-            f"the name of {path} does not tell which Aurora it holds",
-            allowed=f"variant= one of {', '.join(CHECKPOINTS.values())}",
-        )
-    variant = variant or CHECKPOINTS[stem]
-    if variant not in CHECKPOINTS.values():
-        raise UnknownNameError("variant of Aurora", variant, CHECKPOINTS.values())
+    stem, variant = _variant(name, path, variant)
     if "static" not in settings:
         raise InputError(
             f"aurora:{name} needs its static fields",
@@ -251,7 +240,7 @@ def load_aurora(
     aurora = import_aurora()
     try:
         model = getattr(aurora, variant)(**(architecture or {}))
-        if is_file:
+        if path.is_file():
             model.load_checkpoint_local(str(path))
         else:
             model.load_checkpoint()
@@ -265,6 +254,22 @@ def load_aurora(
     if isinstance(static, str | Path):
         static = read_static(Path(static).expanduser(), model.static_vars)
     return AuroraNetwork(model, static=static, name=f"aurora:{stem}", **settings)
+
+
+def _variant(name: str, path: Path, variant: str | None) -> tuple[str, str]:
+    """Return the name of a checkpoint without its suffix, and its class in the package."""
+    stem = path.name.removesuffix(".ckpt")
+    if not path.is_file() and name.removesuffix(".ckpt") not in CHECKPOINTS:
+        raise UnknownNameError("Aurora checkpoint", name, CHECKPOINTS)
+    if variant is None and stem not in CHECKPOINTS:
+        raise InputError(
+            f"the name of {path} does not tell which Aurora it holds",
+            allowed=f"variant= one of {', '.join(CHECKPOINTS.values())}",
+        )
+    variant = variant or CHECKPOINTS[stem]
+    if variant not in CHECKPOINTS.values():
+        raise UnknownNameError("variant of Aurora", variant, CHECKPOINTS.values())
+    return stem, variant
 
 
 def _surface_inputs(model: Any) -> tuple[str, ...]:

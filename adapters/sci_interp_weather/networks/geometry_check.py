@@ -88,14 +88,7 @@ def check_geometry(
     inputs, hours = _first_inputs(network, fields, record)
     tokens = network.token_grid(layer)
     cells = _cells(fields.grid, tokens)
-    base = network.run(inputs, hours, [layer])[layer].numpy()
-    spread = inputs.std(axis=(0, 1, 3, 4)) + 1e-6
-    moved = []
-    for row, column in cells:
-        raised = inputs.copy()
-        raised[:, :, :, row, column] += spread
-        change = network.run(raised, hours, [layer])[layer].numpy() - base
-        moved.append(_largest(change[0], tokens, network.n_levels(layer)))
+    moved = [_answer(network, layer, inputs, hours, cell) for cell in cells]
     here, there = np.array(list(cells.values())), np.array(moved)
     if not np.any(there >= 0):
         raise InputError(
@@ -175,12 +168,23 @@ def _cells(grid: Grid, tokens: Grid) -> dict[tuple[int, int], tuple[int, int]]:
     return {place: token for place, token in found.items() if token is not None}
 
 
-def _largest(change: NDArray[np.float32], tokens: Grid, n_levels: int) -> tuple[int, int]:
-    size = (change.astype(np.float64) ** 2).sum(axis=-1)
+def _answer(
+    network: Network,
+    layer: str,
+    inputs: NDArray[np.float32],
+    hours: NDArray[np.float64],
+    cell: tuple[int, int],
+) -> tuple[int, int]:
+    """Return row and column of the token that moves most; -1 where none does."""
+    raised = inputs.copy()
+    raised[:, :, :, cell[0], cell[1]] += inputs.std(axis=(0, 1, 3, 4)) + 1e-6
+    both = [network.run(values, hours, [layer])[layer][0].double() for values in (inputs, raised)]
+    size = (both[1] - both[0]).square().sum(dim=-1).numpy()
     if not size.max() > 0:
         return (-1, -1)
-    cells = from_tokens(size, tokens.shape, n_levels).sum(axis=0)
-    row, column = np.unravel_index(int(np.argmax(cells)), cells.shape)
+    shape = network.token_grid(layer).shape
+    sums = from_tokens(size, shape, network.n_levels(layer)).sum(axis=0)
+    row, column = np.unravel_index(int(np.argmax(sums)), shape)
     return int(row), int(column)
 
 
