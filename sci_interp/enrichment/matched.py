@@ -105,8 +105,9 @@ def compare_matched(
     A covariate's sign is a covariate of its own, and it is inactive on the other side of its mean.
     Inactive tokens are its lowest level: one bin, in which it tells nothing.
 
-    Tokens count with their areas. Blocks are resampled for the intervals, which hold for one label
-    each: no correction is made for the number of labels.
+    Tokens count with their areas. Blocks are resampled for the intervals, from which the bias of
+    average precision is taken, while the gains themselves hold it. They are for one label each: no
+    correction is made for the number of labels.
 
     Parameters
     ----------
@@ -290,14 +291,13 @@ def _row(
     (feature,) = contest.features.tolist()
     positive, known = (np.asarray(each.sum(axis=0))[None] for each in counts)
     ours, theirs, chance = measure_counts(positive, known, sources.n_bins)[0].tolist()
-    gains = np.full((1, 2), np.nan)
+    gains = np.array([ours - theirs, ours - chance])
+    low = high = np.full(2, np.nan)
     judged = n_bootstrap > 0 and n_blocks[contest.label] >= MIN_EVENT_FAMILIES
     if judged:
         stream = (seed, SPLITS.index(way.testing))
         drawn = resample_blocks(counts, sources.n_bins, n_bootstrap=n_bootstrap, seed=stream)
-        gains = drawn[:, :1] - drawn[:, 1:]
-    tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(gains, [tail, 1 - tail], axis=0) if judged else gains[[0, 0]]
+        low, high = _interval(drawn[:, :1] - drawn[:, 1:], gains)
     # Both parts of the counts hold every token once.
     n_positive = int(positive.sum()) // 2 / max(sources.features.axis.step_weights)
     return {
@@ -311,14 +311,27 @@ def _row(
         "ap_feature": ours,
         "ap_covariate": theirs,
         "prevalence": chance,
-        "gain_over_covariate": ours - theirs,
+        "gain_over_covariate": gains[0],
         "gain_low": low[0],
         "gain_high": high[0],
-        "gain_over_chance": ours - chance,
+        "gain_over_chance": gains[1],
         "gain_over_chance_low": low[1],
         "gain_over_chance_high": high[1],
         "beats_field": bool(low[0] > 0) if judged else pd.NA,
     }
+
+
+def _interval(drawn: Floats, found: Floats) -> Floats:
+    """Return both ends ``(2, n)`` of intervals from resamples ``(n_bootstrap, n)``.
+
+    A finely resolved ranking of few independent tokens has an average precision above chance
+    though it knows nothing. Resamples hold fewer independent tokens, and are above what was found
+    by about as much as that is above the truth; so quantiles are lowered by twice that.
+    """
+    tail = (1 - LEVEL) / 2
+    above = np.nanmean(drawn, axis=0) - found
+    ends: Floats = np.nanquantile(drawn, [tail, 1 - tail], axis=0) - 2 * above
+    return ends
 
 
 def _name(source: FeatureSource, number: int) -> str:

@@ -176,10 +176,30 @@ def test_intervals_resample_blocks(world):
             times = np.bincount(drawn, minlength=n_blocks)[numbers]
             means = by_hand(world, *way, n_bins, times=times)[2]
             gains.append(means[0] - means[1:])
-        ends = np.quantile(gains, [0.025, 0.975], axis=0)
+        found_here = by_hand(world, *way, n_bins)[2]
+        bias = np.mean(gains, axis=0) - (found_here[0] - found_here[1:])
+        ends = np.quantile(gains, [0.025, 0.975], axis=0) - 2 * bias
         np.testing.assert_allclose([row.gain_low, row.gain_high], ends[:, 0], rtol=1e-9)
         chance = [row.gain_over_chance_low, row.gain_over_chance_high]
         np.testing.assert_allclose(chance, ends[:, 1], rtol=1e-9)
+
+
+def test_features_that_know_nothing_seldom_beat_a_covariate_that_knows_nothing():
+    """Smooth label fields in few blocks: quantiles of resamples alone would find many."""
+    beats = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        axis = grid_axis(n_blocks=30, n_days=10)
+        fields = [smooth_fields(axis, rng) for _ in range(4)]
+        masks = {f"L{at}": field > 1.9 * field.std() for at, field in enumerate(fields)}
+        coarse = np.floor(4 * rng.random(fields[0].shape)).astype(np.uint8)
+        world = SimpleNamespace(
+            features=store(axis, [levels_of(smooth_fields(axis, rng), floor=0.8) for _ in "12345"]),
+            covariates=store(axis, [50 * coarse, 50 * (3 - coarse)]),
+            known=to_annotations(axis, masks),
+        )
+        beats.append(compare(world, n_bins=4, n_bootstrap=150)["beats_field"].mean())
+    assert np.mean(beats) <= 0.06
 
 
 def test_only_assessed_tokens_count():
