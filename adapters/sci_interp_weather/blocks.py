@@ -46,6 +46,8 @@ class BlockRule:
         Length of a whole block.
     gap_days : float
         Days left out at the end of every block.
+    every : int
+        Every how many-th time of a block is a record: neighbouring times say much the same.
 
     Raises
     ------
@@ -56,8 +58,11 @@ class BlockRule:
     kind: str
     days: float
     gap_days: float
+    every: int = 1
 
     def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"every is {self.every}", allowed="1 or more")
         if not self.days > 0:
             raise InputError(f"blocks of {self.days:g} days", allowed="more than 0 days")
         if not self.gap_days >= 0:
@@ -71,15 +76,15 @@ class BlockRule:
             )
 
     @classmethod
-    def parse(cls, block: str, gap_days: float) -> BlockRule:
+    def parse(cls, block: str, gap_days: float, every: int = 1) -> BlockRule:
         """Read ``"season"``, ``"year"``, ``"month"``, or a number of days such as ``"30"``."""
         if block in _NOMINAL:
-            return cls(block, _NOMINAL[block], gap_days)
+            return cls(block, _NOMINAL[block], gap_days, every)
         if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", block):
             raise InputError(
                 f"block is {block!r}", allowed=f"{', '.join(_NOMINAL)}, or a number of days"
             )
-        return cls("days", float(block), gap_days)
+        return cls("days", float(block), gap_days, every)
 
     def __str__(self) -> str:
         if self.kind == "days":
@@ -136,7 +141,11 @@ def assign_blocks(
     least = _LEAST * rule.days / step_days
     kept &= np.array([size[key] >= least for key in number.tolist()], dtype=bool)
     short = not kept.any()
-    kept = usable if short else kept
+    kept = usable.copy() if short else kept
+    places = np.flatnonzero(kept)
+    opens = np.append(True, np.diff(number[places]) != 0)
+    since = np.arange(len(places)) - np.flatnonzero(opens)[np.cumsum(opens) - 1]
+    kept[places[since % rule.every != 0]] = False
     names, exchanges = _names(times, rule)
     words = {key: (names(key), exchanges(key)) for key in set(number[kept].tolist())}
     pairs = [words[k] if on else ("", "") for k, on in zip(number.tolist(), kept, strict=True)]
@@ -196,6 +205,8 @@ def _describe(rule: BlockRule, n_blocks: int, n_kept: int, n_usable: int, *, sho
         f"Blocks: {n_blocks} {rule}, {rule.gap_days:g} days left out at the end of each, and "
         f"blocks shorter than a third of a whole one: {n_kept} of {n_usable} records stay."
     )
+    if rule.every > 1:
+        text += f" One time in {rule.every} is a record."
     if rule.kind not in ("season", "year"):
         text += " They are shorter than the years or season-years that weather asks for."
     if n_blocks < 2 * _ENOUGH_BLOCKS:

@@ -64,7 +64,7 @@ def open_dataset(
         If there is no option of that name.
     """
     chosen = parse_options(options)
-    rule = BlockRule.parse(chosen.block, chosen.gap_days)
+    rule = BlockRule.parse(chosen.block, chosen.gap_days, chosen.every)
     needs = Needs(
         tuple(network.variables), tuple(network.offsets), network.lead, tuple(network.targets)
     )

@@ -32,6 +32,8 @@ class OpenOptions:
         ``"season"``, ``"year"``, ``"month"``, or a number of days.
     gap_days : float
         Days left out at the end of every block.
+    every : int
+        Every how many-th time of a block is a record.
     variables : tuple of str, or mapping of str to str
         Further fields to open, by any name of the lexicon: they become covariates, and labels
         that need them are found. Or all fields to open, each with its name in the file. Empty:
@@ -61,6 +63,7 @@ class OpenOptions:
 
     block: str = "season"
     gap_days: float = 10.0
+    every: int = 1
     variables: tuple[str, ...] | Mapping[str, str] = ()
     period: tuple[str, str] | None = None
     select: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +98,11 @@ def parse_options(options: Mapping[str, Any]) -> OpenOptions:
 def _parse(name: str, value: Any) -> Any:
     if name == "gap_days":
         return _number(name, value)
+    if name == "every":
+        number = _number(name, value)
+        if number != int(number):
+            raise InputError(f"every is {value!r}", allowed="a whole number")
+        return int(number)
     if name == "variables" and isinstance(value, Mapping):
         return {_word(name, each): _word(name, in_file) for each, in_file in value.items()}
     if name in ("variables", "period"):

@@ -131,10 +131,10 @@ def _label_blocks(study: Study, split: Split, labels: Ints) -> Iterator[Ints]:
 
 def _each_feature_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) -> Iterator[Chunk]:
     group = int(study.selection.group[tracks.labels[0]])
-    active = study.selection.active[tracks.split][group]
+    entries_of = study.selection.entries[tracks.split][group]
     chosen, begin = np.unique(pairs["feature"].to_numpy(np.int64), return_index=True)
     lowest = pairs["bin"].to_numpy(np.uint8)[begin]
-    n_entries = active[chosen, lowest] // min(study.features.axis.step_weights)
+    n_entries = entries_of[chosen, lowest]
     bounds = np.append(begin, len(pairs))
     first = 0
     while first < len(chosen):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sci_interp.axis import TokenAxis
 from sci_interp.schema import BIN_FLOORS, Split
 from sci_interp.source import FeatureSource
 
@@ -43,6 +44,9 @@ class Counts:
         Instances inside which a feature's largest activity falls into a bin.
     active : (n_groups, n_features, n_bins) int64
         Known tokens, positive or not, at which a feature's activity falls into a bin.
+    entries : (n_groups, n_features, n_bins) int64
+        The same without weights, over all tokens that the tests move: those of records of steps
+        with a known token, else the known tokens.
     n_positive : (n_labels,) int64
         Known tokens in the union of a label's runs.
     n_instances : (n_labels,) int64
@@ -56,6 +60,7 @@ class Counts:
     tokens: Ints
     instances: Ints
     active: Ints
+    entries: Ints
     n_positive: Ints
     n_instances: Ints
     n_known: Ints
@@ -72,6 +77,7 @@ class Counts:
             tokens=np.zeros(shape, np.int64),
             instances=np.zeros(shape, np.int64),
             active=np.zeros((n_groups, *shape[1:]), np.int64),
+            entries=np.zeros((n_groups, *shape[1:]), np.int64),
             n_positive=np.zeros(len(labels), np.int64),
             n_instances=np.zeros(len(labels), np.int64),
             n_known=np.zeros(n_groups, np.int64),
@@ -85,6 +91,7 @@ class Counts:
             tokens=self.tokens + other.tokens,
             instances=self.instances + other.instances,
             active=self.active + other.active,
+            entries=self.entries + other.entries,
             n_positive=self.n_positive + other.n_positive,
             n_instances=self.n_instances + other.n_instances,
             n_known=self.n_known + other.n_known,
@@ -97,8 +104,8 @@ class Counts:
         bins: NDArray[np.uint8],
         *,
         runs: RunSlice,
+        axis: TokenAxis,
         start: int,
-        weight: Ints,
         n_threads: int = 1,
     ) -> None:
         """Add the counts of one token range in place.
@@ -113,14 +120,16 @@ class Counts:
             Bin of every entry.
         runs
             Annotations of the same tokens, in positions of the common axis.
+        axis
+            The common axis.
         start
             Position of the first token.
-        weight : (n_tokens,) int64
-            Weight of every token.
         n_threads
             Labels are counted on this many threads.
         """
-        known = known_mask(runs, start, len(indptr) - 1, len(self.n_known)) * weight
+        mask = known_mask(runs, start, len(indptr) - 1, len(self.n_known))
+        known = mask * axis.token_weights(start, start + mask.shape[1])
+        moved = _moved(mask, axis, start).astype(np.int64)
         order, bounds = order_runs(runs, self.labels)
         first = np.asarray(runs.start, np.int64)[order] - start
         last = np.asarray(runs.stop, np.int64)[order] - start
@@ -130,6 +139,7 @@ class Counts:
             for group in range(begin, end):
                 self.n_known[group] += known[group].sum()
                 _add_active(indptr, feature, bins, known[group], self.active[group])
+                _add_active(indptr, feature, bins, moved[group], self.entries[group])
 
         def count_labels(begin: int, end: int) -> None:
             for at in range(begin, end):
@@ -204,11 +214,21 @@ def count_split(
             codes.feature,
             table[codes.value],
             runs=known.read(start, stop),
+            axis=features.axis,
             start=start,
-            weight=features.axis.token_weights(start, stop),
             n_threads=n_threads or default_threads(),
         )
     return counts
+
+
+def _moved(mask: NDArray[np.bool_], axis: TokenAxis, start: int) -> NDArray[np.bool_]:
+    """Return the tokens that the tests move: whole records of steps, else known tokens."""
+    if len(axis.step_weights) == 1:
+        return mask
+    first, last = np.searchsorted(axis.record_starts, (start, start + mask.shape[1]))
+    edges = axis.record_starts[first : last + 1] - start
+    touched = np.logical_or.reduceat(mask, edges[:-1], axis=1)
+    return np.repeat(touched, np.diff(edges), axis=1)
 
 
 @compiled

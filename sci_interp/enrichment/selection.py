@@ -63,6 +63,8 @@ class Selection:
         Tokens with both, instances hit, at the chosen bin.
     active : mapping of split to (n_groups, n_features, n_bins) int64
         Known tokens at or above every bin.
+    entries : mapping of split to (n_groups, n_features, n_bins) int64
+        The same without weights, over all tokens that the tests move.
     n_positive, n_instances : mapping of split to (n_labels,) int64
         Known positive tokens, instances.
     n_known : mapping of split to (n_groups,) int64
@@ -80,6 +82,7 @@ class Selection:
     true_positive: Mapping[tuple[int, Split], Ints]
     hit: Mapping[tuple[int, Split], Ints]
     active: Mapping[Split, Ints]
+    entries: Mapping[Split, Ints]
     n_positive: Mapping[Split, Ints]
     n_instances: Mapping[Split, Ints]
     n_known: Mapping[Split, Ints]
@@ -155,16 +158,15 @@ def select_thresholds(
     small = np.int32 if features.axis.n_tokens * unit < 2**31 else np.int64
     group = np.asarray(known.group_of_label, np.int64)
     shape = (n_labels, n_features)
+    by_group = (len(known.groups), n_features, len(floors))
     selection = Selection(
         tuple(floors),
         group,
         bin={way.number: np.zeros(shape, np.uint8) for way in DIRECTIONS},
         true_positive={(w.number, s): np.zeros(shape, small) for w in DIRECTIONS for s in COUNTED},
         hit={(w.number, s): np.zeros(shape, small) for w in DIRECTIONS for s in COUNTED},
-        active={
-            split: np.zeros((len(known.groups), n_features, len(floors)), np.int64)
-            for split in COUNTED
-        },
+        active={split: np.zeros(by_group, np.int64) for split in COUNTED},
+        entries={split: np.zeros(by_group, np.int64) for split in COUNTED},
         n_positive={split: np.zeros(n_labels, np.int64) for split in COUNTED},
         n_instances={split: np.zeros(n_labels, np.int64) for split in COUNTED},
         n_known={split: np.zeros(len(known.groups), np.int64) for split in COUNTED},
@@ -189,6 +191,7 @@ def select_thresholds(
 def _take_block(selection: Selection, counts: Mapping[Split, Counts]) -> None:
     for split, count in counts.items():
         selection.active[split][:] = at_or_above(count.active)
+        selection.entries[split][:] = at_or_above(count.entries)
         selection.n_known[split][:] = count.n_known
         selection.n_positive[split][count.labels] = count.n_positive
         selection.n_instances[split][count.labels] = count.n_instances

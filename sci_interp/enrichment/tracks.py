@@ -6,7 +6,7 @@ are left out; the weights of the others add up to 1 in every family.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -212,56 +212,25 @@ def read_entries(
     lowest_bin : (n_chosen,) uint8
         Lowest bin to keep of each of them.
     n_entries : (n_chosen,) int64
-        How many entries that leaves at known tokens, from the counts.
+        How many entries that leaves in the units, from the counts.
     floors
         Lowest level of each bin.
     """
     place = np.full(features.n_features, -1, np.int64)
     place[chosen] = np.arange(len(chosen))
-    if features.axis.step_weights != (1,) or tracks.universe.joins_records:
-        # The counts are weighted, and leave out unknown tokens that the units hold.
-        n_entries = np.zeros(len(chosen), np.int64)
-        for activity, rank in _each_activity(features, tracks, floors):
-            _count_entries(*activity, rank, place, lowest_bin, n_entries)
     first = np.append(0, np.cumsum(n_entries)).astype(np.int64)
     narrow = np.int32 if tracks.units.start[-1] < 2**31 else np.int64
     position = np.empty(first[-1], narrow)
     bins = np.empty(first[-1], np.uint8)
     cursor = first[:-1].copy()
-    for activity, rank in _each_activity(features, tracks, floors):
-        _fill_entries(*activity, rank, place, lowest_bin, cursor, position, bins)
-    assert np.array_equal(cursor, first[1:]), "the counts belong to other codes"
-    return Entries(first, position, bins)
-
-
-def _each_activity(
-    features: FeatureSource, tracks: LabelTracks, floors: Sequence[int]
-) -> Iterator[tuple[tuple[Ints, NDArray[np.unsignedinteger], NDArray[np.uint8]], Ints]]:
-    """Yield rows, features and bins of every slice, and the known coordinate of its tokens."""
     table = bin_of_level(floors)
     for start, stop in iterate_slices(features.axis, tracks.split):
         codes = features.read(start, stop)
         rank = known_coordinate(np.arange(start, stop + 1), tracks.universe)
-        yield (codes.indptr, codes.feature, table[codes.value]), rank
-
-
-@compiled
-def _count_entries(
-    indptr: Ints,
-    feature: NDArray[np.unsignedinteger],
-    bins: NDArray[np.uint8],
-    rank: Ints,
-    place: Ints,
-    lowest_bin: NDArray[np.uint8],
-    n_entries: Ints,
-) -> None:
-    for token in range(len(indptr) - 1):
-        if rank[token + 1] == rank[token]:
-            continue
-        for entry in range(indptr[token], indptr[token + 1]):
-            at = place[feature[entry]]
-            if at >= 0 and bins[entry] >= lowest_bin[at]:
-                n_entries[at] += 1
+        activity = (codes.indptr, codes.feature, table[codes.value])
+        _fill_entries(*activity, rank, place, lowest_bin, cursor, position, bins)
+    assert np.array_equal(cursor, first[1:]), "the counts belong to other codes"
+    return Entries(first, position, bins)
 
 
 @compiled

@@ -82,7 +82,7 @@ class Universe(NamedTuple):
     @classmethod
     def of(cls, axis: TokenAxis, start: Ints, stop: Ints, *, joins_records: bool) -> Universe:
         """Return the universe of known ranges: whole records where these consist of steps."""
-        if len(axis.step_weights) > 1 or joins_records:
+        if len(axis.step_weights) > 1:
             first = np.searchsorted(axis.record_starts, start, side="right") - 1
             last = np.searchsorted(axis.record_starts, stop, side="left")
             # A known range may span records; two may lie in one.
@@ -111,7 +111,7 @@ def read_units(axis: TokenAxis, split: Split, universe: Universe) -> Units:
     Raises
     ------
     InputError
-        If records must be joined, or have steps, and differ in length.
+        If records must be joined, or have steps, and differ in length or are known in part.
     """
     first, last = axis.record_range([split])
     edge = known_coordinate(axis.record_starts[first : last + 1], universe)
@@ -130,7 +130,7 @@ def read_units(axis: TokenAxis, split: Split, universe: Universe) -> Units:
     rows = np.array(axis.step_weights, np.float64)
     start = np.append(edge[kept], edge[-1])
     if len(rows) > 1 or universe.joins_records:
-        length = _require_one_length(axis, kept + first)
+        length = _require_one_length(axis, kept + first, np.diff(edge)[kept])
         if universe.joins_records:
             rows = np.tile(rows, length // len(rows))
             start, weight, bounds = start[bounds], weight[begin], np.arange(len(begin) + 1)
@@ -151,14 +151,16 @@ def _strata(covariate: Floats, exchange: NDArray[np.str_]) -> tuple[Ints, Ints]:
     return member, np.linspace(0, n_families, n_strata + 1).round().astype(np.int64)
 
 
-def _require_one_length(axis: TokenAxis, records: Ints) -> int:
+def _require_one_length(axis: TokenAxis, records: Ints, n_known: Ints) -> int:
     length = np.diff(axis.record_starts)[records]
-    other = np.flatnonzero(length != length[:1])
+    other = np.flatnonzero((length != length[:1]) | (n_known != length))
     if len(other):
         name = axis.records[RECORD].iloc[records[other[0]]]
         raise InputError(
-            f"record {name!r} has {length[other[0]]} tokens and others have {length[0]}",
-            allowed="records of one length, where tracks are moved by whole steps or records",
+            f"record {name!r} has {length[other[0]]} tokens, {n_known[other[0]]} of them known, "
+            f"and others have {length[0]}",
+            allowed="records of one length that are known whole, where labels of whole records or "
+            "tracks of steps are moved",
         )
     return int(length[0]) if len(length) else len(axis.step_weights)
 

@@ -121,3 +121,17 @@ def test_memory_of_a_first_order_process():
 def test_memory_of_one_time_cannot_be_told():
     found = measure_persistence(np.zeros((1, 3), np.float32), np.ones(3), [(0, 1)], step_days=1)
     assert "cannot be estimated" in found.describe("msl", BlockRule.parse("year", 10))
+
+
+def test_every_other_time_of_a_block_is_a_record():
+    times = pd.date_range("2001-01-01", "2002-12-31", freq="D")
+    usable = np.ones(len(times), dtype=bool)
+    every, third = (
+        assign_blocks(times, BlockRule.parse("season", 10, n), step_days=1.0, usable=usable)
+        for n in (1, 3)
+    )
+    for name in set(every.name) - {""}:
+        assert (np.flatnonzero(every.name == name)[::3] == np.flatnonzero(third.name == name)).all()
+    assert "One time in 3" in third.note and "One time" not in every.note
+    with pytest.raises(InputError, match="every is 0"):
+        BlockRule.parse("season", 10, 0)

@@ -282,6 +282,7 @@ def test_tracks_indices_ground_and_rivers(adapter, make_waves, save, tmp_path):
         ({"blok": "month"}, "no option of weather data 'blok'.*'block'"),
         ({"gap_days": "many"}, "gap_days is 'many'. Allowed: a number"),
         ({"gap_days": True}, "gap_days is True"),
+        ({"every": 1.5}, "every is 1.5. Allowed: a whole number"),
         ({"gap_days": float("nan")}, "gap_days is nan"),
         ({"block": "fortnight"}, "block is 'fortnight'"),
         ({"block": 3.0}, "a gap of 10 days leaves less than a third of blocks of 3 days"),

@@ -69,6 +69,7 @@ def brute_force(axis, known, level):
         for token in np.flatnonzero(mask[group]):
             for feature in np.flatnonzero(level[token]):
                 counts.active[group, feature, bins[level[token, feature]]] += 1
+                counts.entries[group, feature, bins[level[token, feature]]] += 1
     for label in range(len(LABELS)):
         positive, instances = set(), {}
         rows = zip(all_.label, all_.instance, all_.start, all_.stop, strict=True)

@@ -100,11 +100,18 @@ def world(seed=0, *, extent="tokens", known=None, **axis_options):
     return axis, to_features(axis, fields), to_annotations(axis, masks, known=known, extent=extent)
 
 
+def count_moved(features, tracks, feature):
+    """Count a feature's entries in the records that a universe holds."""
+    ranges = zip(tracks.universe.start, tracks.universe.stop, strict=True)
+    found = [(features.read(a, b).feature == feature).sum() for a, b in ranges]
+    return np.array([sum(found)], np.int64)
+
+
 def entries_of(features, tracks, feature):
     chosen = np.array([feature])
     return read_entries(
         features, tracks, chosen=chosen, lowest_bin=np.zeros(1, np.uint8),
-        n_entries=np.zeros(1, np.int64), floors=(1, 128),
+        n_entries=count_moved(features, tracks, feature), floors=(1, 128),
     )  # fmt: skip
 
 
