@@ -1,0 +1,115 @@
+"""Arguments that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import sci_interp as si
+from sci_interp.errors import InputError
+from sci_interp.schema import SPLITS
+from sci_interp.study import is_address
+
+if TYPE_CHECKING:
+    from sci_interp.adapter import Adapter, Dataset
+
+__all__ = [
+    "Commands",
+    "add_data",
+    "add_out",
+    "add_seed",
+    "add_splits",
+    "open_data",
+    "parse_pairs",
+    "parse_shares",
+    "print_made",
+]
+
+#: What runs a command, what it does, and what tells the parser its arguments; by its name.
+Commands: TypeAlias = Mapping[
+    str,
+    tuple[Callable[[argparse.Namespace], None], str, Callable[[argparse.ArgumentParser], None]],
+]
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add what names an adapter, its model and its data."""
+    group = parser.add_argument_group("model and data")
+    group.add_argument("--adapter", required=True, help="see: sci-interp adapters")
+    group.add_argument("--model", help="hub id or folder; the embedded default without it")
+    group.add_argument("--data", metavar="PATH", help="the adapter's reference set without it")
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="further files, e.g. features=features.tsv; may be repeated",
+    )
+
+
+def add_splits(parser: argparse.ArgumentParser) -> None:
+    """Add the shares of the splits."""
+    shares = ",".join(f"{split}=SHARE" for split in SPLITS)
+    parser.add_argument("--splits", metavar=shares, help="shares of the blocks; they add up to 1")
+
+
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of the artefact."""
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the artefact")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add the seed."""
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def open_data(chosen: argparse.Namespace) -> tuple[Adapter, Dataset]:
+    """Return the adapter and the dataset that the arguments name."""
+    adapter = si.load_adapter(chosen.adapter, model=chosen.model)
+    options = {
+        name: value if is_address(value) else Path(value)
+        for name, value in parse_pairs("--option", chosen.option).items()
+    }
+    return adapter, adapter.open(chosen.data, **options)
+
+
+_EXAMPLES = {
+    "--baseline": "NAME=FOLDER, e.g. shuffled=run/shuffled-features",
+    "--option": "NAME=PATH, e.g. features=features.tsv",
+    "--splits": "NAME=SHARE, e.g. train=0.4,discovery=0.3,test=0.3",
+}
+
+
+def parse_pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    """Return the words ``NAME=VALUE`` of an option as a mapping."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not (name and sign and value):
+            raise InputError(f"{option} {word!r} cannot be read", allowed=_EXAMPLES[option])
+        if name in pairs:
+            raise InputError(f"{option}: {name} is given twice", todo="Give it once")
+        pairs[name] = value
+    return pairs
+
+
+def parse_shares(words: str | None) -> Mapping[Any, float] | None:
+    """Return the shares of the splits, or None where none are given."""
+    if words is None:
+        return None
+    try:
+        return {
+            name: float(value) for name, value in parse_pairs("--splits", words.split(",")).items()
+        }
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        allowed = f"{_EXAMPLES['--splits']}; shares are numbers"
+        raise InputError(f"--splits {words!r} cannot be read", allowed=allowed) from None
+
+
+def print_made(out: str) -> None:
+    """Say what was made, from what."""
+    print(si.show(out).partition("\n  settings")[0])

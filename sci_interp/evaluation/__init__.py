@@ -1,0 +1,1 @@
+"""evaluate: SparseAutoencoder x ActivationSource -> Evaluation."""

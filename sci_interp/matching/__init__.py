@@ -1,0 +1,1 @@
+"""match: SparseAutoencoder x SparseAutoencoder x ActivationSource -> FeatureMatch."""
