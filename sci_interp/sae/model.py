@@ -16,7 +16,6 @@ from sci_interp.codes import Codes, feature_dtype
 from sci_interp.errors import InputError, NotFiniteError
 from sci_interp.manifest import digest_json
 
-from .gradients import values_of
 from .normalisation import Normalisation
 from .pattern import Pattern
 from .preactivation import PreActivation, fast_dtype
@@ -113,7 +112,7 @@ class SparseAutoencoder:
 
     @cached_property
     def _pre(self) -> PreActivation:
-        return PreActivation(self.weights, fast_dtype())
+        return PreActivation(self.sparsity.reader(self.weights), fast_dtype())
 
     def encode(self, values: NDArray[np.float32]) -> Codes:
         """Return the codes of activations ``(n_tokens, width)``.
@@ -187,7 +186,7 @@ class SparseAutoencoder:
     def _encode(self, values: torch.Tensor) -> tuple[Pattern, torch.Tensor]:
         rows = self.normalisation.apply(values)
         candidates = self.sparsity.admit(self._pre(rows), self._pre.error(rows))
-        value = values_of(rows, self.weights, candidates)
+        value = self.sparsity.values(rows, self.weights, candidates)
         kept = self.sparsity.keep(candidates, value)
         return candidates.subset(kept), value[kept]
 

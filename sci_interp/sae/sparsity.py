@@ -14,7 +14,7 @@ import torch
 
 from sci_interp.errors import StoreError, UnknownNameError
 
-from .gradients import Pass, reconstruction_pass
+from .gradients import Pass, reconstruction_pass, values_of
 from .pattern import Pattern
 from .weights import Weights
 
@@ -22,8 +22,12 @@ __all__ = ["ARCHITECTURES", "Sparsity", "sparsity_of"]
 
 #: Module of every architecture; each holds its class as ``ARCHITECTURE``.
 ARCHITECTURES: Mapping[str, str] = {
+    "abs_topk": "abs_topk",
     "batch_topk": "batch_topk",
+    "gated": "gated",
+    "jumprelu": "jumprelu",
     "matryoshka": "matryoshka",
+    "relu": "relu",
     "topk": "topk",
 }
 
@@ -70,6 +74,27 @@ class Sparsity(ABC):
 
         The decision about a token depends on its own entries alone.
         """
+
+    def reader(self, weights: Weights) -> Weights:
+        """Return the weights whose pre-activations :meth:`select` and :meth:`admit` are given.
+
+        They share the tensors of ``weights``, so that they follow a training.
+        """
+        return weights
+
+    def values(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> torch.Tensor:
+        """Return the exact activations ``(n_entries,)`` of admitted entries.
+
+        Parameters
+        ----------
+        rows : (n_tokens, width) float32
+            Normalised activations.
+        weights
+            The parameters.
+        pattern
+            What :meth:`admit` returned.
+        """
+        return values_of(rows, weights, pattern)
 
     def learn(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> Pass:
         """Return loss and gradients of a training batch."""
