@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.adapter import TokenLoss
-from sci_interp.errors import InputError
+from sci_interp.errors import InputError, NotFiniteError
 
 from .datasets import WeatherDataset
 
@@ -44,7 +44,8 @@ def forecast_loss(
     climatology, squared, averaged over targets and over the token's cell, and weighted with the
     cell's area in units of the mean cell. A forecast of the climatology has a loss near 1 per
     token. A cell with several levels counts once. Records whose forecast time is not among the
-    data are not scored.
+    data are not scored, nor are cells that the network does not forecast (NaN: a row that its
+    patches leave over).
 
     Parameters
     ----------
@@ -56,12 +57,17 @@ def forecast_loss(
         Maps records to the forecast ``(n, n_targets, n_rows, n_columns)`` in physical units.
     batch_size
         Most records at once.
+
+    Raises
+    ------
+    NotFiniteError
+        If a forecast holds infinity, or no number at all.
     """
     targets = dataset.needs.targets
     scored = [record for record in records if dataset.truth(record) is not None]
     area = np.broadcast_to(dataset.grid.row_weights()[:, None], dataset.grid.shape)
     weights = area / area.mean()
-    total = 0.0
+    total, n_cells = 0.0, 0
     for start in range(0, len(scored), batch_size):
         batch = scored[start : start + batch_size]
         found = forecast(batch)
@@ -71,5 +77,13 @@ def forecast_loss(
             deviation = dataset.climatology.variables[name].deviation
             wrong = found[:, at].astype(np.float64) - dataset.fields.read(name, places)
             error += (wrong / deviation) ** 2 / len(targets)
-        total += float((dataset.cell_means.of(error) * weights).sum(dtype=np.float64))
-    return TokenLoss(total, len(scored) * area.size)
+        absent = np.isnan(error)
+        cells = dataset.cell_means.of(np.where(absent, 0.0, error))
+        told = dataset.cell_means.of(absent.astype(np.float64)) == 0
+        if np.isinf(cells).any() or not told.any(axis=(1, 2)).all():
+            raise NotFiniteError(
+                f"the forecast of one of the records {batch[0]} to {batch[-1]} is not finite"
+            )
+        total += float((np.where(told, cells, 0.0) * weights).sum(dtype=np.float64))
+        n_cells += int(told.sum())
+    return TokenLoss(total, n_cells)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sci_interp.errors import InputError
+from sci_interp.errors import InputError, NotFiniteError
 from sci_interp_weather.losses import forecast_loss, require_forecast
 
 
@@ -58,3 +58,20 @@ def test_networks_without_forecast_are_refused():
     require_forecast("net", 24)
     with pytest.raises(InputError, match="net makes no forecast, so it has no forecast error"):
         require_forecast("net", 0)
+
+
+def test_cells_without_forecast_are_not_scored(make_waves, make_records):
+    data = make_records(make_waves(n=100), patch=3)
+    records = ["2001-03-05T00", "2001-03-06T00"]
+
+    def southern_rows_left_over(batch):
+        found = data.fields.read("msl", [data.truth(each) for each in batch])[:, None]
+        found[:, :, -2:] = np.nan
+        return found
+
+    found = forecast_loss(data, records, southern_rows_left_over, batch_size=2)
+    assert (found.total, found.n_tokens) == (0.0, 2 * (6 - 3))
+    for value in (np.nan, np.inf):
+        with pytest.raises(NotFiniteError, match="2001-03-05T00 to 2001-03-06T00 is not finite"):
+            nothing = np.full((2, 1, *data.fields.grid.shape), value)
+            forecast_loss(data, records, lambda _, found=nothing: found, batch_size=2)
