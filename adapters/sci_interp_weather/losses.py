@@ -71,6 +71,10 @@ def forecast_loss(
     for start in range(0, len(scored), batch_size):
         batch = scored[start : start + batch_size]
         found = forecast(batch)
+        if np.isinf(found).any() or np.isnan(found).all(axis=(1, 2, 3)).any():
+            raise NotFiniteError(
+                f"the forecast of one of the records {batch[0]} to {batch[-1]} is not finite"
+            )
         places = np.array([dataset.truth(record) for record in batch], dtype=np.int64)
         error = np.zeros((len(batch), *dataset.fields.grid.shape))
         for at, name in enumerate(targets):
@@ -80,10 +84,6 @@ def forecast_loss(
         absent = np.isnan(error)
         cells = dataset.cell_means.of(np.where(absent, 0.0, error))
         told = dataset.cell_means.of(absent.astype(np.float64)) == 0
-        if np.isinf(cells).any() or not told.any(axis=(1, 2)).all():
-            raise NotFiniteError(
-                f"the forecast of one of the records {batch[0]} to {batch[-1]} is not finite"
-            )
         total += float((np.where(told, cells, 0.0) * weights).sum(dtype=np.float64))
         n_cells += int(told.sum())
     return TokenLoss(total, n_cells)
