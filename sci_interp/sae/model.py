@@ -134,7 +134,8 @@ class SparseAutoencoder:
     def decode(self, codes: Codes) -> NDArray[np.float32]:
         """Return activations ``(n_tokens, width)`` from float codes.
 
-        With kind ``"token"`` of normalisation the result is in standardised units of each token.
+        Where the normalisation changes every token (``"token"``, ``"layer"``, ``"unit"``,
+        ``"length"``), the result is in those units.
         """
         pattern = Pattern.of(codes.indptr, codes.feature.astype(np.int64), self.n_features)
         value = torch.from_numpy(np.ascontiguousarray(codes.value, np.float32))

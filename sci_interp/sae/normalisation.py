@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -11,10 +12,15 @@ from sci_interp.errors import InputError
 
 __all__ = ["NORMALISATIONS", "Normalisation", "NormalisationKind"]
 
-NormalisationKind: TypeAlias = Literal["scale", "channel", "token"]
+NormalisationKind: TypeAlias = Literal[
+    "scale", "channel", "token", "none", "layer", "unit", "length"
+]
 NORMALISATIONS: tuple[NormalisationKind, ...] = get_args(NormalisationKind)
 
 _TINY = 1e-6
+
+#: Rows, and what takes them back: ``rows * deviation + mean``.
+Standardised: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +31,16 @@ class Normalisation:
     ----------
     kind : str
         ``"scale"``: minus the mean, one factor for all, so that the mean squared length is the
-        width; ``"channel"``: every channel to variance 1; ``"token"``: every token to mean 0 and
-        variance 1 over its channels, then as ``"scale"``.
+        width; ``"channel"``: every channel to variance 1; ``"none"``: as they are.
+
+        The others change every token first, and then do as ``"scale"``: ``"token"`` gives it mean 0
+        and variance 1 over its channels, ``"layer"`` the same with the unbiased deviation plus 1e-5
+        (LayerNorm without weights as Gao et al. 2024 write it, and the z-score of ESM C's
+        autoencoders), ``"unit"`` mean 0 and length 1, ``"length"`` the length √width.
     mean : (width,) float32
         Mean over training tokens (of the activations themselves, whatever the kind).
     centre : (width,) float32
-        Subtracted; equal to the mean unless the kind is ``"token"``.
+        Subtracted; equal to the mean for ``"scale"`` and ``"channel"`` that were fitted here.
     spread : (width,) float32
         What a unit of every normalised channel means.
     """
@@ -55,8 +65,11 @@ class Normalisation:
             )
         sample = values.double()
         mean = sample.mean(0)
-        if kind == "token":
-            sample = _standardise(sample)[0]
+        if kind == "none":
+            width = sample.shape[1]
+            return cls(kind, mean.float(), torch.zeros(width), torch.ones(width))
+        if kind in _PER_TOKEN:
+            sample = _PER_TOKEN[kind](sample)[0]
         centre = sample.mean(0)
         variance = (sample - centre).square().mean(0)
         if not variance.sum() > 0:
@@ -72,8 +85,8 @@ class Normalisation:
 
     def apply(self, values: torch.Tensor) -> torch.Tensor:
         """Return normalised activations."""
-        if self.kind == "token":
-            values = _standardise(values)[0]
+        if self.kind in _PER_TOKEN:
+            values = _PER_TOKEN[self.kind](values)[0]
         return (values - self.centre) / self.spread
 
     def invert(self, rows: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
@@ -84,17 +97,44 @@ class Normalisation:
         rows : (n_tokens, width) float32
             Normalised activations.
         like : (n_tokens, width) float32
-            The original tokens; with kind ``"token"`` they give each token its own mean and
-            spread, which a code alone does not hold.
+            The original tokens; with a kind that changes every token they give each its own mean
+            and spread, which a code alone does not hold.
         """
         values = rows * self.spread + self.centre
-        if self.kind == "token" and like is not None:
-            _, mean, deviation = _standardise(like)
+        if self.kind in _PER_TOKEN and like is not None:
+            _, mean, deviation = _PER_TOKEN[self.kind](like)
             return values * deviation + mean
         return values
 
 
-def _standardise(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _standardise(values: torch.Tensor) -> Standardised:
     mean = values.mean(1, keepdim=True)
     deviation = values.std(1, keepdim=True, correction=0).clamp_min(_TINY)
     return (values - mean) / deviation, mean, deviation
+
+
+def _layer(values: torch.Tensor) -> Standardised:
+    mean = values.mean(1, keepdim=True)
+    centred = values - mean
+    deviation = centred.std(1, keepdim=True)
+    return centred / (deviation + 1e-5), mean, deviation
+
+
+def _unit(values: torch.Tensor) -> Standardised:
+    mean = values.mean(1, keepdim=True)
+    centred = values - mean
+    length = centred.norm(dim=1, keepdim=True).clamp_min(_TINY)
+    return centred / length, mean, length
+
+
+def _length(values: torch.Tensor) -> Standardised:
+    ratio = values.norm(dim=1, keepdim=True).clamp_min(1e-8) / values.shape[1] ** 0.5
+    return values / ratio, torch.zeros_like(ratio), ratio
+
+
+_PER_TOKEN: Mapping[str, Callable[[torch.Tensor], Standardised]] = {
+    "token": _standardise,
+    "layer": _layer,
+    "unit": _unit,
+    "length": _length,
+}
