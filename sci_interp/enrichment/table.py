@@ -76,7 +76,7 @@ from .linking import Links
 from .ranking import rank_pairs
 from .selection import DIRECTIONS, Selection, share_of_scale
 
-__all__ = ["COLUMNS", "STRONG_F1", "build_table", "format_table", "sort_rows"]
+__all__ = ["COLUMNS", "STRONG_F1", "build_table", "format_table", "has_events", "sort_rows"]
 
 Ints = NDArray[np.int64]
 
@@ -103,8 +103,10 @@ COLUMNS: tuple[str, ...] = (
     "vault_f1", "vault_log_odds", "replicated", "best",
     "best_baseline", "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
+#: Columns that repeat those of instances where no event has several of these.
+EVENTS = ("n_events", "event_recall")
 SHOWN = (
-    "feature", "label", "n_instances", "precision", "instance_recall", "f1", "hybrid_f1",
+    "feature", "label", "n_instances", "precision", "instance_recall", *EVENTS, "f1", "hybrid_f1",
     "log_odds", "log_odds_low", "log_odds_high", "p", "q_class", "class", "best_baseline",
     "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
@@ -235,6 +237,11 @@ def _replicate(study: Study, table: pd.DataFrame, n_bootstrap: int) -> pd.DataFr
     return table.assign(vault_f1=vault[0], vault_log_odds=vault[1], replicated=replicated)
 
 
+def has_events(table: pd.DataFrame) -> bool:
+    """Return whether an event of a label has several instances."""
+    return "n_events" in table and bool((table["n_events"] != table["n_instances"]).any())
+
+
 def format_table(table: pd.DataFrame, *, n_rows: int = 20) -> str:
     """Return a table as text: the first row of each label, with the columns asked for first.
 
@@ -250,6 +257,7 @@ def format_table(table: pd.DataFrame, *, n_rows: int = 20) -> str:
     if table.empty:
         return "no pair to report"
     first = table.drop_duplicates("label").head(n_rows)
-    text: str = first[list(SHOWN)].to_string(index=False, float_format="{:.3g}".format)
+    shown = [name for name in SHOWN if has_events(table) or name not in EVENTS]
+    text: str = first[shown].to_string(index=False, float_format="{:.3g}".format)
     rest = len(table) - len(first)
     return text + (f"\n... and {rest} more rows" if rest > 0 else "")

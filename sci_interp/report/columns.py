@@ -30,6 +30,7 @@ LINK_COLUMNS = (
     Column("n_instances", "Instances", "instances of the label on the half that tested the link"),
     Column("precision", "Precision", "share of active tokens that bear the label"),
     Column("instance_recall", "Instance recall", "share of instances hit by one token at least"),
+    Column("event_recall", "Event recall", "share of events with an instance that is hit"),
     Column("f1", "F1", "of tokens, at the threshold frozen on the other half"),
     Column("hybrid_f1", "Hybrid F1", "of token precision and instance recall, as InterPLM's"),
     Column("log_odds", "Log odds"),

@@ -99,7 +99,11 @@ def write_report(
         The file.
     """
     path = Path(path)
+    from sci_interp.enrichment.table import has_events
+
     unexplained, links = candidates.unexplained, result.links
+    if not has_events(links):
+        links = links.drop(columns="event_recall", errors="ignore")
     nuisance = links["nuisance"].astype(bool)
     cards = draw_cards(
         links=_top_links(links, n_top),

@@ -29,6 +29,7 @@ from sci_interp.enrichment.local_null import overlap_at_shifts, shift_scores
 from sci_interp.enrichment.scores import PairList, active_positions, score_pairs
 from sci_interp.enrichment.steps import expected_overlap, overlap_at_steps
 from sci_interp.enrichment.swap_null import exchange_table
+from sci_interp.enrichment.table import has_events
 from sci_interp.enrichment.tracks import read_entries, read_labels
 from sci_interp.enrichment.units import Units
 from sci_interp.errors import InputError
@@ -202,6 +203,7 @@ def test_event_recall_counts_an_event_once():
     assert row["event_recall"] == 1.0 >= row["instance_recall"]
     alone = enrich(features, known, **TESTED).table.query("feature == 0 and label == 'low'").iloc[0]
     assert alone["n_events"] == alone["n_instances"]
+    assert has_events(row.to_frame().T) and not has_events(alone.to_frame().T)
     assert alone["event_recall"] == alone["instance_recall"]
 
 
