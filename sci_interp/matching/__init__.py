@@ -1,1 +1,6 @@
 """match: SparseAutoencoder x SparseAutoencoder x ActivationSource -> FeatureMatch."""
+
+from .pairing import match
+from .result import FeatureMatch
+
+__all__ = ["FeatureMatch", "match"]
