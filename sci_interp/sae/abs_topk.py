@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 
+from .pattern import Pattern
 from .topk import TopK
 from .weights import Weights
 
@@ -35,6 +36,15 @@ class AbsTopK(TopK):
     """
 
     name: ClassVar[str] = "abs_topk"
+    signed: ClassVar[bool] = True
+
+    def select(self, pre: torch.Tensor) -> Pattern:
+        """Choose the ``k`` entries of largest magnitude of every token."""
+        return super().select(pre.abs())
+
+    def finish(self, weights: Weights) -> Weights:
+        """Return the weights of both sides."""
+        return mirrored(weights)
 
 
 ARCHITECTURE = AbsTopK

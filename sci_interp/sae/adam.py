@@ -13,7 +13,6 @@ import torch
 from numba import njit
 
 from .selection import over_rows
-from .weights import Weights
 
 __all__ = ["Adam"]
 
@@ -26,8 +25,8 @@ class Adam:
 
     Parameters
     ----------
-    weights
-        What is optimised; changed in place by :meth:`step`.
+    parameters
+        What is optimised, by name; changed in place by :meth:`step`.
 
     Attributes
     ----------
@@ -35,19 +34,19 @@ class Adam:
         Steps done.
     """
 
-    def __init__(self, weights: Weights) -> None:
-        self.weights = weights
+    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
+        self.parameters = parameters
         self.n_steps = 0
-        self._first = Weights(*(torch.zeros_like(tensor) for _, tensor in weights.named()))
-        self._second = Weights(*(torch.zeros_like(tensor) for _, tensor in weights.named()))
+        self._first = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+        self._second = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
 
-    def step(self, gradient: Weights, rate: float) -> None:
-        """Move the weights against a gradient.
+    def step(self, gradient: Mapping[str, torch.Tensor], rate: float) -> None:
+        """Move the parameters against a gradient.
 
         Parameters
         ----------
         gradient
-            Of the loss.
+            Of the loss, by name.
         rate
             Learning rate of this step.
         """
@@ -55,15 +54,29 @@ class Adam:
         first, second = (1.0 - beta**self.n_steps for beta in BETAS)
         factors = [rate / first, second**-0.5, EPSILON, *BETAS]
         constants = np.array(factors, np.float32)
-        for name, tensor in self.weights.named():
-            parts = (getattr(held, name) for held in (gradient, self._first, self._second))
+        for name, tensor in self.parameters.items():
+            parts = (held[name] for held in (gradient, self._first, self._second))
             arrays = [part.numpy().reshape(len(part), -1) for part in (tensor, *parts)]
             over_rows(_descend, len(tensor), *arrays, constants)
+
+    def forget(self, rows: torch.Tensor) -> None:
+        """Forget the moments of some rows of every parameter that has a row per feature.
+
+        Parameters
+        ----------
+        rows : (n_rows,) int64
+            Features that start anew.
+        """
+        n_features = len(self.parameters["encoder"])
+        for held in (self._first, self._second):
+            for name, moment in held.items():
+                if name != "decoder_bias" and len(moment) == n_features:
+                    moment[rows] = 0.0
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the moments by name."""
         pairs = (("first", self._first), ("second", self._second))
-        return {f"{kind}.{name}": held for kind, both in pairs for name, held in both.named()}
+        return {f"{kind}.{name}": held for kind, both in pairs for name, held in both.items()}
 
     def restore(self, state: Mapping[str, torch.Tensor], n_steps: int) -> None:
         """Take back what :meth:`state` gave after ``n_steps`` steps."""

@@ -24,6 +24,7 @@ def add_auxiliary(
     error: torch.Tensor,
     step: int,
     factor: float,
+    signed: bool = False,
 ) -> None:
     """Add the gradient of ``factor * |residual - its reconstruction by dead features|^2``.
 
@@ -44,6 +45,8 @@ def add_auxiliary(
         Chooses the tokens.
     factor
         Weight of the loss.
+    signed
+        Whether activations may be negative.
     """
     rows, residual = rows[step % STRIDE :: STRIDE], -error[step % STRIDE :: STRIDE]
     if len(dead) == 0 or len(rows) == 0:
@@ -51,9 +54,11 @@ def add_auxiliary(
     part = weights.of_features(dead)
     pre = torch.addmm(part.encoder_bias, rows, part.encoder.t())
     n_active = max(1, min(weights.width // 2, len(dead)))
-    indptr, feature, _ = highest_of_rows(pre, n_active)
+    indptr, feature, _ = highest_of_rows(pre.abs() if signed else pre, n_active)
     pattern = Pattern.of(indptr, feature, len(dead))
-    learned = reconstruction_pass(rows.contiguous(), part, pattern, target=residual).gradient
+    learned = reconstruction_pass(
+        rows.contiguous(), part, pattern, target=residual, signed=signed
+    ).gradient
     gradient.encoder.index_add_(0, dead, learned.encoder, alpha=factor)
     gradient.encoder_bias.index_add_(0, dead, learned.encoder_bias, alpha=factor)
     gradient.decoder.index_add_(0, dead, learned.decoder, alpha=factor)

@@ -7,14 +7,15 @@ active entries have a gradient, so every product runs over entries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from .pattern import Pattern
 from .weights import Weights
 
-__all__ = ["Pass", "reconstruction_pass", "values_of"]
+__all__ = ["Pass", "gradient_of", "reconstruction_pass", "values_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,29 +25,71 @@ class Pass:
     Attributes
     ----------
     loss : () float32
-        Mean squared error per token, summed over channels.
+        Mean squared error per token, summed over channels, and penalties.
     value : (n_entries,) float32
         Activation of every selected entry; 0 where the selection was too generous.
     error : (n_tokens, width) float32
         Reconstruction minus target.
     gradient : Weights
         Gradient of the loss.
+    counts : (n_features,) int64
+        Tokens on which each feature is active.
+    own : mapping
+        Gradient of the architecture's own parameters by name.
     """
 
     loss: torch.Tensor
     value: torch.Tensor
     error: torch.Tensor
     gradient: Weights
+    counts: torch.Tensor
+    own: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def values_of(rows: torch.Tensor, weights: Weights, pattern: Pattern) -> torch.Tensor:
-    """Return the float32 activations ``(n_entries,)`` of selected entries."""
-    value = pattern.products(rows, weights.encoder)
-    return value.add_(weights.encoder_bias[pattern.feature]).relu_()
+def values_of(
+    rows: torch.Tensor, weights: Weights, pattern: Pattern, *, signed: bool = False
+) -> torch.Tensor:
+    """Return the float32 activations ``(n_entries,)`` of selected entries, cut at 0 or signed."""
+    value = pattern.products(rows, weights.encoder).add_(weights.encoder_bias[pattern.feature])
+    return value if signed else value.relu_()
+
+
+def gradient_of(
+    rows: torch.Tensor,
+    pattern: Pattern,
+    *,
+    value: torch.Tensor,
+    slope: torch.Tensor,
+    upstream: torch.Tensor,
+) -> Weights:
+    """Return the gradient of all weights from those of pre-activations and reconstruction.
+
+    Parameters
+    ----------
+    rows : (n_tokens, width) float32
+        What the encoder read.
+    pattern
+        Entries of ``value`` and ``slope``.
+    value, slope : (n_entries,) float32
+        Activations, and the gradient of what they were cut from.
+    upstream : (n_tokens, width) float32
+        Gradient of the reconstruction.
+    """
+    return Weights(
+        encoder=pattern.gather(slope, rows),
+        encoder_bias=pattern.totals(slope),
+        decoder=pattern.gather(value, upstream),
+        decoder_bias=upstream.sum(0),
+    )
 
 
 def reconstruction_pass(
-    rows: torch.Tensor, weights: Weights, pattern: Pattern, *, target: torch.Tensor | None = None
+    rows: torch.Tensor,
+    weights: Weights,
+    pattern: Pattern,
+    *,
+    target: torch.Tensor | None = None,
+    signed: bool = False,
 ) -> Pass:
     """Reconstruct ``target`` (the rows themselves, if None) and return loss and gradients.
 
@@ -60,17 +103,18 @@ def reconstruction_pass(
         Entries that may be active.
     target : (n_tokens, width) float32
         What to reconstruct; with a target the decoder bias takes no part.
+    signed
+        Whether activations may be negative.
     """
-    value = values_of(rows, weights, pattern)
+    value = values_of(rows, weights, pattern, signed=signed)
     error = pattern.combine(value, weights.decoder)
     error = error.add_(weights.decoder_bias).sub_(rows) if target is None else error.sub_(target)
     loss = error.square().sum() / len(rows)
     upstream = error * (2.0 / len(rows))
-    slope = pattern.products(upstream, weights.decoder).mul_(value > 0)
-    gradient = Weights(
-        encoder=pattern.gather(slope, rows),
-        encoder_bias=pattern.totals(slope),
-        decoder=pattern.gather(value, upstream),
-        decoder_bias=upstream.sum(0) if target is None else torch.zeros_like(weights.decoder_bias),
-    )
-    return Pass(loss, value, error, gradient)
+    slope = pattern.products(upstream, weights.decoder)
+    if not signed:
+        slope.mul_(value > 0)
+    gradient = gradient_of(rows, pattern, value=value, slope=slope, upstream=upstream)
+    if target is not None:
+        gradient.decoder_bias.zero_()
+    return Pass(loss, value, error, gradient, pattern.counts())

@@ -54,8 +54,10 @@ def _draw(n_rows: int, n_features: int, generator: torch.Generator) -> torch.Ten
 
 def _gain(rows: torch.Tensor, weights: Weights, settings: TrainingSettings) -> torch.Tensor:
     pre = PreActivation(weights, settings.dtype)(rows)
-    pattern = sparsity_of(settings.architecture, settings.k).select(pre)
-    made = pattern.combine(values_of(rows, weights, pattern), weights.decoder)
+    sparsity = sparsity_of(settings.architecture, settings.k)
+    pattern = sparsity.propose(pre)
+    value = values_of(rows, weights, pattern, signed=sparsity.signed)
+    made = pattern.combine(value, weights.decoder)
     return (rows * made).sum() / made.square().sum().clamp_min(1e-12)
 
 

@@ -55,7 +55,7 @@ class Matryoshka(BatchTopK):
             decoder=decoder,
             decoder_bias=upstream.sum(0),
         )
-        return Pass(loss, value, errors[-1], gradient)
+        return Pass(loss, value, errors[-1], gradient, pattern.counts())
 
 
 ARCHITECTURE = Matryoshka

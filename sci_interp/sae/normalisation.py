@@ -10,14 +10,18 @@ import torch
 
 from sci_interp.errors import InputError
 
-__all__ = ["NORMALISATIONS", "Normalisation", "NormalisationKind"]
+__all__ = ["CENTRES", "NORMALISATIONS", "CentreKind", "Normalisation", "NormalisationKind"]
 
+CentreKind: TypeAlias = Literal["mean", "geometric_median"]
+CENTRES: tuple[CentreKind, ...] = get_args(CentreKind)
 NormalisationKind: TypeAlias = Literal[
     "scale", "channel", "token", "none", "layer", "unit", "length"
 ]
 NORMALISATIONS: tuple[NormalisationKind, ...] = get_args(NormalisationKind)
 
 _TINY = 1e-6
+#: Most steps to the geometric median.
+_MEDIAN_STEPS = 200
 
 #: Rows, and what takes them back: ``rows * deviation + mean``.
 Standardised: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -40,7 +44,8 @@ class Normalisation:
     mean : (width,) float32
         Mean over training tokens (of the activations themselves, whatever the kind).
     centre : (width,) float32
-        Subtracted; equal to the mean for ``"scale"`` and ``"channel"`` that were fitted here.
+        Subtracted: where the decoder's bias starts. Equal to the mean for ``"scale"`` and
+        ``"channel"`` that were fitted here, but for those with a geometric median.
     spread : (width,) float32
         What a unit of every normalised channel means.
     """
@@ -51,8 +56,21 @@ class Normalisation:
     spread: torch.Tensor
 
     @classmethod
-    def fit(cls, kind: NormalisationKind, values: torch.Tensor) -> Normalisation:
-        """Fit to a sample of training tokens ``(n_tokens, width)``.
+    def fit(
+        cls, kind: NormalisationKind, values: torch.Tensor, centre: CentreKind = "mean"
+    ) -> Normalisation:
+        """Fit to a sample of training tokens.
+
+        Parameters
+        ----------
+        kind
+            See above.
+        values : (n_tokens, width) float32
+            The sample.
+        centre
+            ``"mean"``, or ``"geometric_median"``: the point of least mean distance to the tokens,
+            which a few distant ones do not move (where the decoder's bias of Bricken et al. 2023
+            starts).
 
         Raises
         ------
@@ -70,18 +88,18 @@ class Normalisation:
             return cls(kind, mean.float(), torch.zeros(width), torch.ones(width))
         if kind in _PER_TOKEN:
             sample = _PER_TOKEN[kind](sample)[0]
-        centre = sample.mean(0)
-        variance = (sample - centre).square().mean(0)
+        middle = sample.mean(0) if centre == "mean" else _geometric_median(sample)
+        variance = (sample - middle).square().mean(0)
         if not variance.sum() > 0:
             raise InputError(
                 "all activations of the training tokens are equal",
                 todo="Choose another layer, or give more records",
             )
         typical = variance.mean().sqrt()
-        spread = typical.expand(len(centre))
+        spread = typical.expand(len(middle))
         if kind == "channel":
             spread = variance.sqrt().clamp_min(_TINY * float(typical))
-        return cls(kind, mean.float(), centre.float(), spread.float().clone())
+        return cls(kind, mean.float(), middle.float(), spread.float().clone())
 
     def apply(self, values: torch.Tensor) -> torch.Tensor:
         """Return normalised activations."""
@@ -105,6 +123,18 @@ class Normalisation:
             _, mean, deviation = _PER_TOKEN[self.kind](like)
             return values * deviation + mean
         return values
+
+
+def _geometric_median(sample: torch.Tensor) -> torch.Tensor:
+    """Return the point of least mean distance (Weiszfeld's iteration)."""
+    middle = sample.mean(0)
+    for _ in range(_MEDIAN_STEPS):
+        weight = (sample - middle).norm(dim=1).clamp_min(1e-12).reciprocal()
+        moved = (weight @ sample) / weight.sum()
+        step, middle = float((moved - middle).norm()), moved
+        if step < _TINY / float(weight.mean()):
+            break
+    return middle
 
 
 def _standardise(values: torch.Tensor) -> Standardised:

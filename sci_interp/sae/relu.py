@@ -1,14 +1,23 @@
 """ReLU with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity").
 
-``penalty_by_length`` prices an activation times the length of its decoder row, which is then free
-(Anthropic, "Circuits Updates - April 2024").
+Decoder rows have unit length, and activations are priced. With ``penalty_by_length`` the price of
+an activation is multiplied by the length of its decoder row, which is then free (Anthropic,
+"Circuits Updates - April 2024"); lengths are folded into the encoder at the end.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from .penalised import Penalised
+import torch
+
+from .gradients import Pass, gradient_of, values_of
+from .pattern import Pattern
+from .penalised import FIRST_ACTIVE, Penalised, first_floor
+from .weights import Weights
+
+if TYPE_CHECKING:
+    from .settings import TrainingSettings
 
 __all__ = ["ARCHITECTURE", "ReLU"]
 
@@ -17,6 +26,55 @@ class ReLU(Penalised):
     """Every positive entry is active."""
 
     name: ClassVar[str] = "relu"
+
+    def prepare(self, settings: TrainingSettings, weights: Weights) -> None:
+        """Take penalty and variant."""
+        super().prepare(settings, weights)
+        self.unit_decoder = not settings.penalty_by_length
+
+    def begin(self, rows: torch.Tensor, weights: Weights) -> None:
+        """Lower the biases until few features are active."""
+        weights.encoder_bias.sub_(first_floor(rows, weights, FIRST_ACTIVE * self.k))
+
+    def learn(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> Pass:
+        """Return squared error and priced activations, and their gradients."""
+        value = values_of(rows, weights, pattern)
+        active = value > 0
+        error = pattern.combine(value, weights.decoder).add_(weights.decoder_bias).sub_(rows)
+        upstream = error * (2.0 / len(rows))
+        price, length_slope = self._price(weights.decoder)
+        mean = pattern.totals(value) / len(rows)
+        slope = pattern.products(upstream, weights.decoder)
+        slope.add_(price[pattern.feature], alpha=1.0 / len(rows)).mul_(active)
+        gradient = gradient_of(rows, pattern, value=value, slope=slope, upstream=upstream)
+        if not self.unit_decoder:
+            gradient.decoder.addcmul_(mean[:, None], length_slope)
+        loss = error.square().sum() / len(rows) + torch.dot(price, mean)
+        return Pass(loss, value, error, gradient, pattern.subset(active).counts())
+
+    def revive(self, features: torch.Tensor, weights: Weights) -> None:
+        """Give the features a typical bias, and decoder rows of a typical length."""
+        weights.encoder_bias[features] = weights.encoder_bias.median()
+
+    def finish(self, weights: Weights) -> Weights:
+        """Fold the lengths of the decoder rows into the encoder."""
+        if self.unit_decoder:
+            return weights
+        length = weights.decoder.norm(dim=1).clamp_min(1e-12)
+        return Weights(
+            weights.encoder * length[:, None],
+            weights.encoder_bias * length,
+            weights.decoder / length[:, None],
+            weights.decoder_bias,
+        )
+
+    def _price(self, decoder: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the price of one unit of each feature, and its slope by the decoder."""
+        scale = self.price * decoder.shape[1] ** 0.5
+        if self.unit_decoder:
+            return torch.full((len(decoder),), scale), decoder
+        length = decoder.norm(dim=1).clamp_min(1e-12)
+        return scale * length, decoder * (scale / length)[:, None]
 
 
 ARCHITECTURE = ReLU

@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
 from sci_interp.errors import InputError, UnknownNameError
 from sci_interp.schema import SPLITS, Split
 
-from .normalisation import NORMALISATIONS, NormalisationKind
+from .normalisation import CENTRES, NORMALISATIONS, CentreKind, NormalisationKind
 from .preactivation import fast_dtype
 from .sparsity import ARCHITECTURES
 
-__all__ = ["Precision", "TrainingSettings"]
+__all__ = ["Precision", "Revival", "TrainingSettings"]
 
 Precision: TypeAlias = Literal["auto", "bfloat16", "float32"]
+Revival: TypeAlias = Literal["auxiliary", "resampling"]
+
+#: Architectures that price activity instead of counting it.
+PENALISED = ("relu", "gated", "jumprelu", "crosscoder")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class TrainingSettings:
     features : int
         Number of features.
     k : int
-        Active features per token, or their mean.
+        Active features per token, or their mean; what a penalty is steered to where none is given.
     seed : int
         Of initialisation and of the order of the tokens.
     architecture : str
@@ -43,15 +47,28 @@ class TrainingSettings:
         Highest rate of Adam; by default it falls with the square root of ``features``.
     splits : tuple of str
         Neighbouring splits to learn from.
-    normalisation : str
-        See :class:`sci_interp.sae.normalisation.Normalisation`.
+    normalisation, centre : str
+        See :meth:`sci_interp.sae.normalisation.Normalisation.fit`.
+    whitening : bool
+        Whether training sees tokens whose channels are uncorrelated; see
+        :mod:`sci_interp.sae.whitening`.
+    penalty : float or None
+        Fixed weight of the sparsity loss of relu, gated, jumprelu and crosscoder, in place of
+        ``k``; see :mod:`sci_interp.sae.penalised`.
+    penalty_by_length : bool
+        Whether relu prices activations times the length of their decoder row.
     warm_up, decay : float
         Shares of the steps in which the rate rises from 0, and falls to 0 at the end.
     auxiliary : float
         Weight of the loss by which dead features learn the residual; 0 leaves them dead.
+    revival : str
+        ``"auxiliary"``: dead features learn by that loss; ``"resampling"``: every ``dead_after``
+        tokens, until the rate falls, they start anew at badly reconstructed tokens.
     dead_after : int
         Tokens without firing after which a feature is dead; by default a tenth of ``n_tokens``,
         and at least 100,000.
+    widths : tuple of int
+        Channels of each layer where several lie side by side.
     blend : float
         Share of a data point in a decoder row's start; the rest is a random direction.
     precision : str
@@ -74,6 +91,12 @@ class TrainingSettings:
     dead_after: int
     blend: float
     precision: str
+    penalty: float | None = None
+    penalty_by_length: bool = False
+    revival: Revival = "auxiliary"
+    centre: CentreKind = "mean"
+    whitening: bool = False
+    widths: tuple[int, ...] = ()
 
     @property
     def n_steps(self) -> int:
@@ -87,7 +110,13 @@ class TrainingSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON values."""
-        return {**asdict(self), "splits": list(self.splits)}
+        return {**asdict(self), "splits": list(self.splits), "widths": list(self.widths)}
+
+    def resamples_at(self, step: int) -> bool:
+        """Return whether dead features start anew after a step."""
+        period = max(1, self.dead_after // self.batch_size)
+        early = step < (1.0 - self.decay) * self.n_steps
+        return self.revival == "resampling" and early and (step + 1) % period == 0
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step: linear rise, constant, linear fall."""
@@ -154,11 +183,36 @@ def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:
     for name in ("warm_up", "decay", "auxiliary", "blend"):
         if not 0 <= given[name] <= 1:
             raise InputError(f"{name}={given[name]!r} is not usable", allowed="0 to 1")
-    if given["normalisation"] not in NORMALISATIONS:
+    choices = {"normalisation": NORMALISATIONS, "centre": CENTRES, "revival": get_args(Revival)}
+    for name, known in choices.items():
+        if given.get(name, known[0]) not in known:
+            raise InputError(
+                f"the {name} {given[name]!r} is unknown",
+                allowed=", ".join(known),
+            )
+    _require_penalty(given["architecture"], given)
+    if given.get("whitening", False) and given["normalisation"] == "none":
         raise InputError(
-            f"the normalisation {given['normalisation']!r} is unknown",
-            allowed=", ".join(NORMALISATIONS),
+            "whitening needs tokens of mean 0",
+            allowed=f"any normalisation but 'none': {', '.join(NORMALISATIONS)}",
         )
     unknown = [split for split in splits if split not in SPLITS]
     if unknown or not splits:
         raise InputError(f"the splits {list(splits)} are not usable", allowed=", ".join(SPLITS))
+
+
+def _require_penalty(architecture: str, given: dict[str, Any]) -> None:
+    penalty = given.get("penalty")
+    if penalty is not None:
+        if architecture not in PENALISED:
+            raise InputError(
+                f"the architecture {architecture!r} has no penalty",
+                allowed=", ".join(PENALISED),
+                todo="Give k alone",
+            )
+        if not 0 < penalty < math.inf:
+            raise InputError(f"penalty={penalty} is not usable", allowed="a positive number")
+    if given.get("penalty_by_length", False) and architecture != "relu":
+        raise InputError(
+            f"the architecture {architecture!r} has no penalty by length", allowed="relu"
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -18,7 +18,10 @@ from .gradients import Pass, reconstruction_pass, values_of
 from .pattern import Pattern
 from .weights import Weights
 
-__all__ = ["ARCHITECTURES", "Sparsity", "sparsity_of"]
+if TYPE_CHECKING:
+    from .settings import TrainingSettings
+
+__all__ = ["ARCHITECTURES", "Learning", "Sparsity", "sparsity_of"]
 
 #: Module of every architecture; each holds its class as ``ARCHITECTURE``.
 ARCHITECTURES: Mapping[str, str] = {
@@ -32,7 +35,56 @@ ARCHITECTURES: Mapping[str, str] = {
 }
 
 
-class Sparsity(ABC):
+class Learning:
+    """What training asks of an architecture; the defaults suit one without own parameters.
+
+    Once :meth:`prepare` and :meth:`begin`; at each step ``select``, :meth:`learn`,
+    :meth:`follow`; with the final weights :meth:`calibrate` and :meth:`finish`.
+
+    Attributes
+    ----------
+    signed : bool
+        Whether activations may be negative in training.
+    unit_decoder : bool
+        Whether decoder rows are held at unit length.
+    """
+
+    signed: ClassVar[bool] = False
+    unit_decoder: bool = True
+
+    def prepare(self, settings: TrainingSettings, weights: Weights) -> None:
+        """Take settings, and make room for own parameters, which are then begun or taken back."""
+
+    def begin(self, rows: torch.Tensor, weights: Weights) -> None:
+        """Set own parameters and biases from a batch ``(n_tokens, width)`` and first weights."""
+
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Return what is learned beside the weights, by name; the optimiser changes it in place."""
+        return {}
+
+    def learn(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> Pass:
+        """Return loss and gradients of a training batch."""
+        return reconstruction_pass(rows, weights, pattern, signed=self.signed)
+
+    def follow(self, n_active: float) -> None:
+        """Follow the optimiser's step, in which tokens had ``n_active`` features on average."""
+
+    def revive(self, features: torch.Tensor, weights: Weights) -> None:
+        """Set biases and own parameters of features that start anew so that they can fire."""
+        weights.encoder_bias[features] = 0.0
+
+    def calibrate(self, batches: Iterator[torch.Tensor]) -> None:
+        """Learn what use needs and training does not, from pre-activations of training batches.
+
+        Called once, with the final weights; the batches are computed as they are asked for.
+        """
+
+    def finish(self, weights: Weights) -> Weights:
+        """Return the weights as they are saved and used."""
+        return weights
+
+
+class Sparsity(Learning, ABC):
     """Decides which features are active, and what is learned from them.
 
     Parameters
@@ -55,6 +107,10 @@ class Sparsity(ABC):
         pre : (n_tokens, n_features) bfloat16 or float32
             Pre-activations.
         """
+
+    def propose(self, pre: torch.Tensor) -> Pattern:
+        """Choose about ``k`` entries per token before :meth:`begin`, to fit the encoder's gain."""
+        return self.select(pre)
 
     @abstractmethod
     def admit(self, pre: torch.Tensor, error: torch.Tensor) -> Pattern:
@@ -96,18 +152,6 @@ class Sparsity(ABC):
         """
         return values_of(rows, weights, pattern)
 
-    def learn(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> Pass:
-        """Return loss and gradients of a training batch."""
-        return reconstruction_pass(rows, weights, pattern)
-
-    def calibrate(  # noqa: B027 - most architectures have nothing to learn here
-        self, batches: Iterator[torch.Tensor]
-    ) -> None:
-        """Learn what use needs and training does not, from pre-activations of training batches.
-
-        Called once, with the final weights; the batches are computed as they are asked for.
-        """
-
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return what else is to be saved, by name."""
         return {}
@@ -123,6 +167,14 @@ class Sparsity(ABC):
         missing = [name for name in self.tensors() if name not in tensors]
         if missing:
             raise StoreError(f"a {self.name} autoencoder needs the tensor {missing[0]!r}")
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return everything that later training steps depend on, by name."""
+        return self.tensors()
+
+    def resume(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take back what :meth:`state` gave."""
+        self.restore(state)
 
 
 def sparsity_of(architecture: str, k: int) -> Sparsity:

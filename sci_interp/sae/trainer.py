@@ -10,7 +10,9 @@ from sci_interp.errors import NotFiniteError
 
 from .adam import Adam
 from .dead import add_auxiliary
+from .gradients import Pass
 from .preactivation import PreActivation
+from .resampling import resample
 from .settings import TrainingSettings
 from .sparsity import sparsity_of
 from .weights import Weights
@@ -43,11 +45,18 @@ class Trainer:
         self.weights = weights
         self.settings = settings
         self.sparsity = sparsity_of(settings.architecture, settings.k)
+        self.sparsity.prepare(settings, weights)
         self.step = 0
         self.curve: list[tuple[float, float, float, float]] = []
-        self._adam = Adam(weights)
-        self._pre = PreActivation(weights, settings.dtype)
+        self._adam = Adam(dict(weights.named()) | self.sparsity.parameters())
+        self._pre = PreActivation(self.sparsity.reader(weights), settings.dtype)
         self._silent = torch.zeros(settings.features, dtype=torch.int64)
+
+    @torch.no_grad()
+    def begin(self, rows: torch.Tensor) -> None:
+        """Let the architecture set its own parameters from normalised activations."""
+        self.sparsity.begin(rows[: self.settings.batch_size], self.weights)
+        self._pre.refresh()
 
     @torch.no_grad()
     def update(self, rows: torch.Tensor) -> None:
@@ -66,22 +75,24 @@ class Trainer:
                 todo="Check the activations for NaN or infinity, or lower the learning rate",
             )
         self._silent += len(rows)
-        self._silent[pattern.counts() > 0] = 0
-        if self.settings.auxiliary > 0:
-            dead = torch.nonzero(self._silent > self.settings.dead_after).flatten()
-            factor = self.settings.auxiliary
+        self._silent[done.counts > 0] = 0
+        if self.settings.revival == "auxiliary" and self.settings.auxiliary > 0:
             add_auxiliary(
                 done.gradient,
                 self.weights,
-                dead,
+                self._dead(),
                 rows=rows,
                 error=done.error,
                 step=self.step,
-                factor=factor,
+                factor=self.settings.auxiliary,
+                signed=self.sparsity.signed,
             )
-        self._descend(done.gradient)
+        n_active = int(done.counts.sum()) / len(rows)
+        self._descend(done, n_active)
+        if self.settings.resamples_at(self.step):
+            self._resample(done.error)
         if self.step % max(1, self.settings.n_steps // CURVE_POINTS) == 0:
-            self._record(done.error, len(pattern.feature) / len(rows))
+            self._record(done.error, n_active)
         self.step += 1
 
     @torch.no_grad()
@@ -100,7 +111,7 @@ class Trainer:
         """Return everything that later steps depend on."""
         found = dict(self.weights.named())
         found |= self._adam.state()
-        found |= {f"sparsity.{name}": held for name, held in self.sparsity.tensors().items()}
+        found |= {f"sparsity.{name}": held for name, held in self.sparsity.state().items()}
         found["silent"] = self._silent
         found["step"] = torch.tensor(self.step)
         found["curve"] = torch.tensor(self.curve, dtype=torch.float64).reshape(-1, 4)
@@ -115,17 +126,33 @@ class Trainer:
             for key, value in state.items()
             if key.startswith("sparsity.")
         }
-        self.sparsity.restore(kept)
+        self.sparsity.resume(kept)
         self._silent.copy_(state["silent"])
         self.step = int(state["step"])
         self.curve = [(row[0], row[1], row[2], row[3]) for row in state["curve"].tolist()]
         self._adam.restore(state, self.step)
         self._pre.refresh()
 
-    def _descend(self, gradient: Weights) -> None:
-        self.weights.drop_parallel(gradient.decoder)
+    def _descend(self, done: Pass, n_active: float) -> None:
+        if self.sparsity.unit_decoder:
+            self.weights.drop_parallel(done.gradient.decoder)
+        gradient = {**dict(done.gradient.named()), **done.own}
         self._adam.step(gradient, self.settings.rate_at(self.step))
-        self.weights.normalise_decoder()
+        if self.sparsity.unit_decoder:
+            self.weights.normalise_decoder()
+        self.sparsity.follow(n_active)
+        self._pre.refresh()
+
+    def _dead(self) -> torch.Tensor:
+        return torch.nonzero(self._silent > self.settings.dead_after).flatten()
+
+    def _resample(self, error: torch.Tensor) -> None:
+        seed = (self.settings.seed << 32) + self.step
+        generator = torch.Generator().manual_seed(seed)
+        fresh = resample(self.weights, self._dead(), error, generator)
+        self.sparsity.revive(fresh, self.weights)
+        self._adam.forget(fresh)
+        self._silent[fresh] = 0
         self._pre.refresh()
 
     def _record(self, error: torch.Tensor, n_active: float) -> None:

@@ -26,8 +26,9 @@ from sci_interp.source import ActivationSource
 from .files import KIND, load_sae, read_tensors, write_sae
 from .initialisation import initial_weights
 from .model import SparseAutoencoder
-from .normalisation import Normalisation, NormalisationKind
-from .settings import Precision, TrainingSettings, resolve_settings
+from .normalisation import CentreKind, NormalisationKind
+from .preparation import Preparation
+from .settings import Precision, Revival, TrainingSettings, resolve_settings
 from .statistics import with_statistics
 from .trainer import Trainer
 from .weights import Weights
@@ -60,8 +61,13 @@ def train(
     warm_up: float = 0.05,
     decay: float = 0.3,
     auxiliary: float = 1 / 32,
+    revival: Revival = "auxiliary",
     dead_after: int | None = None,
     blend: float = 0.8,
+    penalty: float | None = None,
+    penalty_by_length: bool = False,
+    centre: CentreKind = "mean",
+    whitening: bool = False,
     precision: Precision = "auto",
     checkpoint_every: int = 100,
     progress: bool = True,
@@ -78,8 +84,11 @@ def train(
         Folder of the artefact.
     features, k, seed, architecture, n_tokens, batch_size, learning_rate, splits, normalisation
         See :class:`sci_interp.sae.settings.TrainingSettings`, as for those that follow.
-    warm_up, decay, auxiliary, dead_after, blend, precision
-        None, or ``"auto"``, leaves the choice to the number of features, tokens, the processor.
+    warm_up, decay, auxiliary, revival, dead_after, blend, penalty, penalty_by_length, centre
+        See there.
+    whitening, precision
+        See there. None, or ``"auto"``, leaves the choice to the number of features, tokens, the
+        processor.
     checkpoint_every
         Steps between checkpoints; has no influence on the result.
     progress
@@ -107,8 +116,13 @@ def train(
         warm_up=warm_up,
         decay=decay,
         auxiliary=auxiliary,
+        revival=revival,
         dead_after=dead_after,
         blend=blend,
+        penalty=penalty,
+        penalty_by_length=penalty_by_length,
+        centre=centre,
+        whitening=whitening,
         precision=precision,
     )
     if checkpoint_every < 1:
@@ -136,63 +150,60 @@ def _run(
     *,
     checkpoint_every: int,
     progress: bool,
-) -> tuple[Trainer, Normalisation]:
+) -> tuple[Trainer, Preparation]:
     path = folder / CHECKPOINT_FILE
-    trainer, units = _resume(path, settings) if path.is_file() else _start(batches, settings)
+    trainer, prepared = _resume(path, settings) if path.is_file() else _start(batches, settings)
     steps = range(trainer.step, settings.n_steps)
     for step in track(steps, "train", show=progress, detail=trainer.describe):
-        trainer.update(units.apply(torch.from_numpy(batches.batch(step))))
+        trainer.update(prepared.apply(torch.from_numpy(batches.batch(step))))
         if trainer.step % checkpoint_every == 0 or trainer.step == settings.n_steps:
-            write_atomically(path, save_tensors(_checkpoint(trainer, units)))
+            write_atomically(path, save_tensors({**trainer.state(), **prepared.state()}))
     n_batches = min(CALIBRATION_BATCHES, batches.steps_per_epoch)
-    trainer.calibrate(units.apply(torch.from_numpy(batches.batch(i))) for i in range(n_batches))
-    return trainer, units
+    trainer.calibrate(prepared.apply(torch.from_numpy(batches.batch(i))) for i in range(n_batches))
+    return trainer, prepared
 
 
-def _start(batches: ShuffledBatches, settings: TrainingSettings) -> tuple[Trainer, Normalisation]:
+def _start(batches: ShuffledBatches, settings: TrainingSettings) -> tuple[Trainer, Preparation]:
     n_wanted = max(SAMPLE_TOKENS, settings.features)
     n_batches = min(batches.steps_per_epoch, -(-n_wanted // settings.batch_size))
     sample = torch.from_numpy(np.concatenate([batches.batch(step) for step in range(n_batches)]))
     if not torch.isfinite(sample).all():
         raise NotFiniteError("activations hold NaN or infinity", todo="Extract them again")
-    units = Normalisation.fit(settings.normalisation, sample)
-    return Trainer(initial_weights(units.apply(sample), settings), settings), units
+    prepared = Preparation.fit(settings, sample)
+    rows = prepared.apply(sample)
+    trainer = Trainer(initial_weights(rows, settings), settings)
+    trainer.begin(rows)
+    return trainer, prepared
 
 
-def _checkpoint(trainer: Trainer, units: Normalisation) -> dict[str, torch.Tensor]:
-    held = {name: getattr(units, name) for name in ("mean", "centre", "spread")}
-    return {**trainer.state(), **{f"units.{name}": tensor for name, tensor in held.items()}}
-
-
-def _resume(path: Path, settings: TrainingSettings) -> tuple[Trainer, Normalisation]:
+def _resume(path: Path, settings: TrainingSettings) -> tuple[Trainer, Preparation]:
     state = read_tensors(path)
     try:
         names = [field.name for field in fields(Weights)]
         weights = Weights(**{name: torch.empty_like(state[name]) for name in names})
-        units = Normalisation(
-            settings.normalisation, *(state[f"units.{n}"] for n in ("mean", "centre", "spread"))
-        )
+        prepared = Preparation.resume(settings, state)
         trainer = Trainer(weights, settings)
         trainer.restore(state)
     except KeyError as error:
         raise StoreError(
             f"{path} lacks {error}", todo="Delete it; the training then starts again"
         ) from None
-    return trainer, units
+    return trainer, prepared
 
 
 def _assemble(
-    trainer: Trainer, units: Normalisation, *, source: ActivationSource
+    trainer: Trainer, prepared: Preparation, *, source: ActivationSource
 ) -> SparseAutoencoder:
     settings = trainer.settings
     columns = ("step", "fvu", "l0", "dead_fraction")
     curve = [dict(zip(columns, point, strict=True)) for point in trainer.curve]
+    weights = trainer.sparsity.finish(prepared.finish(trainer.weights))
     sae = SparseAutoencoder(
-        weights=trainer.weights,
+        weights=weights,
         sparsity=trainer.sparsity,
-        normalisation=units,
-        scale=np.ones(settings.features, np.float32),
-        firing_rate=np.zeros(settings.features, np.float32),
+        normalisation=prepared.units,
+        scale=np.ones(weights.n_features, np.float32),
+        firing_rate=np.zeros(weights.n_features, np.float32),
         parent={
             "model": source.model["name"],
             "model_digest": source.model["digest"],

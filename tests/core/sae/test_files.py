@@ -109,7 +109,8 @@ def test_wrong_tensors_are_refused(changes, message, folder) -> None:
     [
         ({"format": 2}, "has the format 2.*newer version"),
         ({"format": None}, "does not say its format"),
-        ({"architecture": "gated"}, "no architecture 'gated'.*topk"),
+        ({"architecture": "gate"}, "no architecture 'gate'.*topk"),
+        ({"architecture": "gated"}, "gated autoencoder needs the tensor 'gate_bias'"),
         ({"architecture": None}, "no usable 'architecture'"),
         ({"k": "4"}, "no usable 'k'"),
         ({"k": 0}, "k=0"),
