@@ -52,7 +52,7 @@ def match(
     splits
         Neighbouring splits to compare on; the autoencoders should not have seen them.
     n_tokens
-        About how many tokens to compare at most: records evenly spaced over the splits.
+        About how many tokens to compare: records evenly spaced over the splits.
     n_permutations
         Draws of the null; p is 1 / (1 + n_permutations) at the least.
     seed

@@ -111,7 +111,7 @@ class FeatureMatch:
     def _one_to_one_line(self) -> str:
         found, pairs = self.summary, self.table["one_to_one_correlation"].dropna()
         if len(pairs) == 0:
-            return "  one to one     not assigned: no feature varies, or the matrix of correlations is too large"
+            return "  one to one     not assigned: nothing varies, or the matrix is too large"
         return (
             f"  one to one     median correlation {_number(pairs.median())}, above "
             f"the feature's own null: {_share(found['matched_one_to_one'])}; each other's best: "

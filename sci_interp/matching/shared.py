@@ -52,7 +52,7 @@ class SharedTokens:
 
     @classmethod
     def choose(cls, axis: TokenAxis, splits: Sequence[Split], n_tokens: int) -> SharedTokens:
-        """Return records evenly spaced over the splits, of about ``n_tokens`` tokens at most.
+        """Return records evenly spaced over the splits, of about ``n_tokens`` tokens.
 
         Raises
         ------

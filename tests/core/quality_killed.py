@@ -1,0 +1,26 @@
+"""A small match and a small evaluation for the kill tests; kernels are compiled at import."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matching_world import PassThrough, make_axis, source_of, sparse_values
+
+from sci_interp.matching import FeatureMatch, match
+
+
+def match_small(out: Path) -> FeatureMatch:
+    """Match forty features with forty others on forty records."""
+    axis = make_axis(n_records=40)
+    a = sparse_values(axis, 40)
+    b = a[:, np.random.default_rng(0).permutation(40)]
+    return match(
+        PassThrough(40), PassThrough(40), source_of(axis, a), acts_b=source_of(axis, b),
+        n_permutations=10, n_threads=1, out=out, progress=False,
+    )  # fmt: skip
+
+
+with tempfile.TemporaryDirectory() as warm:
+    match_small(Path(warm) / "match")
