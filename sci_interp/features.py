@@ -61,6 +61,7 @@ def encode(
         If activations or codes hold NaN or infinity.
     """
     _require_fit(encoder, source, check_parent)
+    _require_scale(encoder)
     expected = int(getattr(encoder, "n_active", EXPECTED_ACTIVE))
     layout = FeatureLayout(
         axis=source.axis,
@@ -201,6 +202,16 @@ def _require_fit(encoder: Encoder, source: ActivationSource, check_parent: bool)
         )
 
     _require_unseen(parent, source.axis)
+
+
+def _require_scale(encoder: Encoder) -> None:
+    """Refuse an autoencoder of another program whose file told nothing of its activations."""
+    if getattr(encoder, "training", {}).get("scale") == "unmeasured":
+        raise StoreError(
+            "the scale of the autoencoder's features is not known, and codes are stored in parts "
+            "of it",
+            todo="Measure it first: sae = sae.measured(activations); save_sae(sae, ...) keeps it",
+        )
 
 
 def _require_unseen(parent: Mapping[str, str], axis: TokenAxis) -> None:

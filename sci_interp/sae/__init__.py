@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .faithfulness import Fidelity, fidelity
-from .files import load_sae, save_sae
+from .files import save_sae
+from .interchange import load_sae
 from .model import SparseAutoencoder
 from .training import train
 

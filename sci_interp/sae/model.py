@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,13 @@ from .pattern import Pattern
 from .preactivation import PreActivation, fast_dtype
 from .sparsity import Sparsity
 from .weights import Weights
+
+if TYPE_CHECKING:
+    from sci_interp.adapter import Adapter, Dataset
+    from sci_interp.schema import Split
+    from sci_interp.source import ActivationSource
+
+    from .interchange import ExportFormat, LayerCheck
 
 __all__ = ["SparseAutoencoder"]
 
@@ -51,7 +59,8 @@ class SparseAutoencoder:
         Whose activations it was trained on: ``model``, ``model_digest``, ``layer``,
         ``activations``, ``blocks_seen``.
     training : mapping
-        Settings and results of its training.
+        Settings and results of its training; of one that another program made, ``format``,
+        ``special_tokens`` and ``scale="unmeasured"`` where the scale is not known.
     """
 
     weights: Weights
@@ -169,6 +178,81 @@ class SparseAutoencoder:
                 self._decode(*found), like=chunk
             )
         return Codes.concatenate(parts), whole.numpy()
+
+    def measured(
+        self,
+        source: ActivationSource,
+        *,
+        splits: Sequence[Split] = ("train", "discovery"),
+        n_tokens: int = 500_000,
+    ) -> SparseAutoencoder:
+        """Return this autoencoder with scale, firing rate and mean of activations measured anew.
+
+        What is loaded from another program's file needs it before it encodes a store.
+
+        Parameters
+        ----------
+        source
+            Activations of its layer.
+        splits
+            Where to look.
+        n_tokens
+            About how many tokens to read at most.
+        """
+        from .statistics import measure
+
+        return measure(self, source, splits=splits, n_tokens=n_tokens)
+
+    def export(
+        self,
+        out: Path | str,
+        *,
+        format: ExportFormat,  # noqa: A002 - as in load_sae
+        layer: int | None = None,
+    ) -> None:
+        """Write a folder that another program loads; see :mod:`sci_interp.sae.interchange`.
+
+        Parameters
+        ----------
+        out
+            A folder that does not exist yet, or is empty.
+        format
+            ``"saelens"``, ``"sparsify"`` or ``"esmc"``.
+        layer
+            Number of the layer, which ``"esmc"`` names its file by; taken from the layer's name
+            where that is one of ESM C.
+
+        Raises
+        ------
+        InputError
+            If the format cannot express this autoencoder, or the folder holds something.
+        """
+        from .interchange import export_sae
+
+        export_sae(self, Path(out), format=format, layer=layer)
+
+    def check(
+        self, adapter: Adapter, dataset: Dataset, layer: str | None = None, *, n_records: int = 8
+    ) -> LayerCheck:
+        """Compare the error at the declared layer with that at its two neighbours.
+
+        Parameters
+        ----------
+        adapter, dataset
+            Model and data.
+        layer
+            The declared layer; that of :attr:`parent` by default.
+        n_records
+            Records to run, evenly spread.
+
+        Raises
+        ------
+        InputError
+            If a neighbour fits better; the message says which, or names a layer of another width.
+        """
+        from .interchange import check_sae
+
+        return check_sae(self, adapter, dataset, layer=layer, n_records=n_records)
 
     def _chunks(self, values: torch.Tensor) -> Iterator[torch.Tensor]:
         if values.ndim != 2 or values.shape[1] != self.width:

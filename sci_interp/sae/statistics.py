@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource
 
 from .model import SparseAutoencoder
 
-__all__ = ["token_ranges", "with_statistics"]
+__all__ = ["UNMEASURED", "measure", "token_ranges", "with_statistics"]
+
+#: Stands as ``training["scale"]`` of an autoencoder whose file told nothing of its activations.
+UNMEASURED = "unmeasured"
 
 #: Tokens that are read at once.
 BLOCK = 16_384
@@ -63,3 +67,30 @@ def with_statistics(
         firing_rate=(fired / seen).astype(np.float32),
         training=training,
     )
+
+
+def measure(
+    sae: SparseAutoencoder, source: ActivationSource, *, splits: Sequence[Split], n_tokens: int
+) -> SparseAutoencoder:
+    """Return an autoencoder of another program with what its file does not tell.
+
+    Parameters
+    ----------
+    sae
+        Just loaded.
+    source
+        Activations of its layer.
+    splits
+        Where to look.
+    n_tokens
+        About how many tokens to read at most.
+    """
+    ranges = token_ranges(*source.axis.token_range(list(splits)), n_tokens)
+    total = np.zeros(sae.width)
+    for start, stop in ranges:
+        total += source.read(start, stop).sum(0, dtype=np.float64)
+    mean = torch.from_numpy(total / sum(stop - start for start, stop in ranges)).float()
+    measured = with_statistics(sae, source, splits=splits, n_tokens=n_tokens)
+    training = {name: held for name, held in measured.training.items() if name != "scale"}
+    units = replace(sae.normalisation, mean=mean)
+    return replace(measured, normalisation=units, training=training)

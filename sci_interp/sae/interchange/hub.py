@@ -1,0 +1,70 @@
+"""Checkpoints of the Hugging Face hub, by ``owner/name`` or ``owner/name/folder``."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+from sci_interp.errors import InputError, MissingExtraError
+
+__all__ = ["download", "is_hub_id"]
+
+#: What a checkpoint can consist of; code is not among it.
+PATTERNS = ("*.json", "*.yaml", "*.safetensors", "*.pt", "*.pth", "*.ckpt", "*.npz", "*.bin")
+_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
+
+
+def is_hub_id(name: str) -> bool:
+    """Return whether a text names something on the hub, and not a path that is missing here."""
+    here = Path(name)
+    return (
+        bool(_ID.fullmatch(name))
+        and ".." not in name
+        and here.parts[0] not in (entry.name for entry in Path().iterdir())
+    )
+
+
+def download(name: str, revision: str | None) -> Path:
+    """Return the local folder, or file, of a checkpoint on the hub.
+
+    Parameters
+    ----------
+    name
+        ``owner/name``, or with the folder or file inside it.
+    revision
+        Branch, tag or commit.
+
+    Raises
+    ------
+    MissingExtraError
+        If ``huggingface_hub`` is not installed.
+    InputError
+        If the hub has no such thing, or cannot be reached.
+    """
+    try:
+        hub = import_module("huggingface_hub")
+    except ImportError:
+        raise MissingExtraError("huggingface_hub", "protein") from None
+    owner, repository, *inner = name.split("/")
+    inside = "/".join(inner)
+    patterns = [f"{inside}*", f"{inside}/*"] if inside else list(PATTERNS)
+    try:
+        root = hub.snapshot_download(
+            f"{owner}/{repository}",
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=["*.py", "*.pkl", "*.pickle"],
+        )
+    except Exception as error:  # noqa: BLE001 - the hub's client raises what its transport raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"there is no folder {name}, and the hub does not give it: {reason}",
+            todo="Check the name, or download it and name the folder",
+        ) from None
+    found = Path(root, *inner)
+    if not found.exists():
+        raise InputError(
+            f"{owner}/{repository} holds no {inside}", todo="Look at the files of the repository"
+        )
+    return found
