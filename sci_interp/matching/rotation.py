@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from sci_interp.sae import SparseAutoencoder
-from sci_interp.sae.weights import Weights
 from sci_interp.source import ActivationSource
 from sci_interp.threads import one_blas_thread
 
@@ -49,10 +48,10 @@ def rotate_rows(rows: NDArray[np.floating], rng: np.random.Generator) -> Floats:
 def rotate_autoencoder(
     sae: SparseAutoencoder, source: ActivationSource, shared: SharedTokens, seed: int
 ) -> SparseAutoencoder:
-    """Return the autoencoder with random directions in the place of its own.
+    """Return the autoencoder with random directions in the place of those that its features read.
 
-    Every feature's input keeps the variance that it has on the first slice of the shared tokens,
-    so that thresholds keep their meaning; biases stay.
+    What every feature reads keeps the variance that it has on the first slice of the shared tokens,
+    so that thresholds keep their meaning; biases stay, and so does the decoder.
 
     Parameters
     ----------
@@ -72,15 +71,8 @@ def rotate_autoencoder(
     root, inverse = _roots(centred.T @ centred / len(centred))
     rotation = random_rotation(sae.width, np.random.default_rng([seed, sae.width]))
     encoder = sae.weights.encoder.numpy().astype(np.float64) @ root @ rotation @ inverse
-    decoder = sae.weights.decoder.numpy().astype(np.float64) @ inverse @ rotation @ root
-    weights = Weights(
-        encoder=torch.from_numpy(encoder.astype(np.float32)),
-        encoder_bias=sae.weights.encoder_bias,
-        decoder=torch.from_numpy(decoder.astype(np.float32)),
-        decoder_bias=sae.weights.decoder_bias,
-    )
-    weights.normalise_decoder()
-    return replace(sae, weights=weights)
+    turned = torch.from_numpy(encoder.astype(np.float32))
+    return replace(sae, weights=replace(sae.weights, encoder=turned))
 
 
 def _roots(moment: Floats) -> tuple[Floats, Floats]:

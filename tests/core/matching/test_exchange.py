@@ -99,7 +99,6 @@ def test_random_directions_keep_the_variance_of_what_features_read() -> None:
         sae.weights.encoder.norm(dim=1) * rotated.weights.encoder.norm(dim=1)
     )
     assert cosine.abs().mean() < 0.6
-    assert torch.allclose(rotated.weights.decoder.norm(dim=1), torch.ones(64))
 
 
 def small_match(**changes) -> FeatureMatch:
