@@ -25,7 +25,7 @@ __all__ = ["ARCHITECTURE", "JumpReLU"]
 #: Width of the rectangle, as a share of the first threshold.
 BANDWIDTH = 0.1
 #: Weight of ``(L0 / k - 1)^2`` beside the squared error, for activations of mean squared length 1.
-TARGET_WEIGHT = 1.0
+TARGET_WEIGHT = 10.0
 #: Rounding of pre-activations to bfloat16 hides no entry this much, relatively, below a floor.
 ROUNDING = 2.0**-6
 

@@ -26,7 +26,7 @@ def whitening_matrix(rows: torch.Tensor) -> torch.Tensor:
     values, vectors = torch.linalg.eigh(torch.cov(rows.double().t(), correction=0))
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     matrix: torch.Tensor = vectors * torch.sign(largest) * (values.clamp_min(0.0) + RIDGE).rsqrt()
-    return matrix
+    return matrix.contiguous()
 
 
 def folded(weights: Weights, matrix: torch.Tensor) -> Weights:
