@@ -11,6 +11,8 @@ from .activations import extract as extract  # Adapter x Dataset -> ActivationSt
 from .activations import stream as stream  # Adapter x Dataset -> activations, stored nowhere
 from .sae import train as train  # activations -> SparseAutoencoder
 from .sae import fidelity as fidelity  # SparseAutoencoder x activations -> Fidelity
+from .evaluation import evaluate as evaluate  # ... x network x seeds x links -> Evaluation
+from .matching import match as match  # two SparseAutoencoders x activations -> FeatureMatch
 from .features import encode as encode  # SparseAutoencoder x activations -> FeatureStore
 from .features import encode_nuisances as encode_nuisances  # Adapter x Dataset -> FeatureStore
 from .annotations import annotate as annotate  # Adapter x Dataset -> AnnotationStore
@@ -26,6 +28,8 @@ from .inspection import show as show  # folder -> what it is, from what, by whic
 from .tokens import ActivationStore as ActivationStore
 from .sae import SparseAutoencoder as SparseAutoencoder
 from .sae import load_sae as load_sae
+from .evaluation import Evaluation as Evaluation
+from .matching import FeatureMatch as FeatureMatch
 from .features import FeatureStore as FeatureStore
 from .annotations import AnnotationStore as AnnotationStore
 from .enrichment import EnrichmentResult as EnrichmentResult

@@ -45,6 +45,8 @@ _VERBS = {
     "enrichment": "enrich",
     "candidates": "surface",
     "intervention": "intervene",
+    "match": "match",
+    "evaluation": "evaluate",
 }
 _DIGEST_LETTERS = 64
 _SHORT_DIGEST = 12

@@ -34,10 +34,10 @@ Commands: TypeAlias = Mapping[
 ]
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add what names an adapter, its model and its data."""
     group = parser.add_argument_group("model and data")
-    group.add_argument("--adapter", required=True, help="see: sci-interp adapters")
+    group.add_argument("--adapter", required=required, help="see: sci-interp adapters")
     group.add_argument("--model", help="hub id or folder; the embedded default without it")
     group.add_argument("--data", metavar="PATH", help="the adapter's reference set without it")
     group.add_argument(

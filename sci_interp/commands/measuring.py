@@ -1,4 +1,4 @@
-"""Commands that measure features and autoencoders: intervene, calibrate."""
+"""Commands that measure features and autoencoders: intervene, calibrate, match, evaluate."""
 
 from __future__ import annotations
 
@@ -92,7 +92,79 @@ def _calibrate(chosen: argparse.Namespace) -> None:
     print(found.format())
 
 
+def _add_match(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sae_a", help="folder that train made, or bundled:ADAPTER")
+    parser.add_argument("sae_b", help="the one to find partners in")
+    parser.add_argument("activations", help="folder that extract made: what A reads")
+    parser.add_argument(
+        "--activations-b", metavar="FOLDER", help="what B reads, of the same records; as A without"
+    )
+    parser.add_argument("--n-tokens", type=int, default=100_000)
+    parser.add_argument("--n-permutations", type=int, default=100)
+    add_seed(parser)
+    add_out(parser)
+
+
+def _match(chosen: argparse.Namespace) -> None:
+    theirs = chosen.activations_b
+    found = si.match(
+        si.load_sae(chosen.sae_a),
+        si.load_sae(chosen.sae_b),
+        si.ActivationStore.open(chosen.activations),
+        acts_b=si.ActivationStore.open(theirs) if theirs else None,
+        n_tokens=chosen.n_tokens,
+        n_permutations=chosen.n_permutations,
+        seed=chosen.seed,
+        out=chosen.out,
+    )
+    print(found.format())
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sae", help="folder that train made, or bundled:ADAPTER")
+    parser.add_argument("activations", help="folder that extract made")
+    add_data(parser, required=False)
+    parser.add_argument(
+        "--other",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="an autoencoder from another seed; may be repeated",
+    )
+    parser.add_argument("--enrichment", metavar="FOLDER", help="folder that enrich made")
+    parser.add_argument("--annotations", metavar="FOLDER", help="folder that annotate made")
+    parser.add_argument(
+        "--channels", metavar="FOLDER", help="an enrichment of the channels; the baseline without"
+    )
+    parser.add_argument("--n-tokens", type=int, default=100_000)
+    parser.add_argument("--n-permutations", type=int, default=100)
+    add_seed(parser)
+    add_out(parser)
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    adapter, dataset = open_data(chosen) if chosen.adapter else (None, None)
+    known = chosen.annotations
+    found = si.evaluate(
+        si.load_sae(chosen.sae),
+        si.ActivationStore.open(chosen.activations),
+        adapter,
+        dataset=dataset,
+        others=[si.load_sae(folder) for folder in chosen.other],
+        enrichment=si.load_enrichment(chosen.enrichment) if chosen.enrichment else None,
+        known=si.AnnotationStore.open(known) if known else None,
+        channels=si.load_enrichment(chosen.channels) if chosen.channels else None,
+        n_tokens=chosen.n_tokens,
+        n_permutations=chosen.n_permutations,
+        seed=chosen.seed,
+        out=chosen.out,
+    )
+    print(found.format())
+
+
 COMMANDS: Commands = {
     "intervene": (_intervene, "scale a feature in the network; what changes", _add_intervene),
     "calibrate": (_calibrate, "count how often the test links shifted labels", _add_calibrate),
+    "match": (_match, "match the features of two autoencoders, beside chance", _add_match),
+    "evaluate": (_evaluate, "report how good an autoencoder is", _add_evaluate),
 }

@@ -70,7 +70,7 @@ def evaluate(
     splits
         Neighbouring splits to measure on.
     n_tokens
-        About how many tokens to measure on at most.
+        About how many tokens to measure on.
     n_records
         Records for loss and endpoints, evenly spread over the splits.
     n_permutations

@@ -168,10 +168,7 @@ def _stability_lines(seeds: pd.DataFrame) -> Iterator[str]:
     yield "Stability between seeds, one-to-one, of the features that vary"
     for row in seeds.itertuples():
         seed = "unknown" if pd.isna(row.seed) else row.seed
-        independent = "" if row.independent is True else ", NOT KNOWN TO BE INDEPENDENT"
-        if row.independent is False:
-            independent = ", THE SAME SEED: not independent"
-        yield f"  other {row.other} (seed {seed}{independent})"
+        yield f"  other {row.other} (seed {seed}, {_independence(row.independent)})"
         yield (
             f"    decoder cosine  median {row.cosine:.3f}, at least {SAME}: {row.same:.1%}, above "
             f"99 % of rotated dictionaries ({row.cosine_level:.3f}): {row.cosine_above:.1%}"
@@ -181,6 +178,14 @@ def _stability_lines(seeds: pd.DataFrame) -> Iterator[str]:
             f"exchanged records: {_share(row.correlation_above)}, best of many above 99 % of "
             f"random directions: {_share(row.beyond_random)}"
         )
+
+
+def _independence(independent: bool | None) -> str:
+    if pd.isna(independent):
+        return "not known whether initialisation and data order are its own"
+    if not independent:
+        return "NOT INDEPENDENT: the same seed"
+    return "initialisation and data order of its own"
 
 
 def _share(value: float | None) -> str:
@@ -193,12 +198,12 @@ def _unrelated_lines(unrelated: pd.DataFrame) -> Iterator[str]:
         "Unrelated labels that a unit is linked with at site level (related: overlap above chance "
         f">= {OVERLAP}, one hierarchy, or never assessed together)"
     )
-    yield "  labels" + "".join(f"{name:>26}" for name in sources)
+    yield "  labels   " + "".join(f"{name:>26}" for name in sources)
     for row in unrelated.to_dict("records"):
         count = int(row["n_unrelated"])
         name = f"{count} or more" if count == len(unrelated) - 1 else str(count)
         cells = [f"{row[each]} ({row[each] / unrelated[each].sum():.1%})" for each in sources]
-        yield f"  {name:<6}" + "".join(f"{cell:>26}" for cell in cells)
+        yield f"  {name:<9}" + "".join(f"{cell:>26}" for cell in cells)
     linked = unrelated[unrelated["n_unrelated"] > 0]
     shares = [
         _share(linked.loc[linked["n_unrelated"] > 1, each].sum() / linked[each].sum())
@@ -206,7 +211,9 @@ def _unrelated_lines(unrelated: pd.DataFrame) -> Iterator[str]:
         else "none linked"
         for each in sources
     ]
-    yield "  2 or more, of those linked" + "".join(f"{cell:>{26}}" for cell in shares)
+    yield "  2 or more, of the units that are linked: " + ", ".join(
+        f"{name} {cell}" for name, cell in zip(sources, shares, strict=True)
+    )
     if len(sources) == 1:
         yield "  Raw channels: no enrichment of them was given"
 

@@ -77,6 +77,8 @@ def test_every_stage_module_begins_with_its_arrow(repository: Path) -> None:
         "encode": "features.py",
         "annotate": "annotations.py",
         "enrich": "enrichment/__init__.py",
+        "match": "matching/__init__.py",
+        "evaluate": "evaluation/__init__.py",
         "surface": "candidates/__init__.py",
         "run": "pipeline.py",
         "show": "inspection.py",
