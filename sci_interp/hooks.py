@@ -6,6 +6,9 @@ A layer may give a tensor, or a tuple, list or mapping whose first item is the t
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,7 +18,14 @@ from torch import Tensor, nn
 
 from .errors import SciInterpError, UnknownNameError
 
-__all__ = ["capture", "layer_names", "replace"]
+__all__ = ["capture", "declare_torchvision_operators", "layer_names", "replace"]
+
+_OPERATORS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+#: Declarations of operators live as long as this.
+_declared: list[Any] = []
 
 
 def layer_names(module: nn.Module) -> list[str]:
@@ -133,3 +143,28 @@ def _with_first(output: Any, new: Tensor) -> Any:
     if hasattr(output, "_replace"):
         return output._replace(**{output._fields[0]: new})
     return type(output)([new, *output[1:]])
+
+
+def declare_torchvision_operators() -> None:
+    """Let packages that import torchvision and use nothing of it be imported.
+
+    A torchvision for CUDA beside a torch for the CPU cannot load its operators, and its import
+    fails for want of the schemas of two of them (transformers and timm import it). They are
+    declared here, only where that import would fail so.
+    """
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except (RuntimeError, ImportError, OSError) as error:
+        if "torchvision::nms" not in str(error):
+            return  # the package that needs it says what is wrong
+    else:
+        return
+    # What the failed import left behind is half made.
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for schema in _OPERATORS:
+        library.define(schema)
+    _declared.append(library)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sci_interp.errors import InputError, MissingExtraError
+from sci_interp.hooks import declare_torchvision_operators
 
 from .alphabet import Vocabulary
 from .network import Network
@@ -142,6 +143,7 @@ def _context(config: Mapping[str, Any]) -> int | None:
 
 
 def _transformers() -> Any:
+    declare_torchvision_operators()
     try:
         import transformers
     except ImportError:

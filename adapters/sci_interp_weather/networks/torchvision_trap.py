@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from typing import Any
 
 from sci_interp.errors import InputError, MissingExtraError
+from sci_interp.hooks import declare_torchvision_operators
 
 __all__ = ["import_aurora"]
-
-_OPERATORS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-_SYMPTOM = "torchvision::nms"
-#: The declarations live as long as this.
-_declared: list[Any] = []
 
 
 def import_aurora() -> Any:
     """Return the package ``aurora`` (microsoft-aurora).
 
-    It imports torchvision through timm, and uses nothing of it. A torchvision for CUDA beside a
-    torch for the CPU cannot load its operators, and its import fails for want of the schemas of
-    two of them; these are declared, only where the import would fail.
+    It imports torchvision through timm, and uses nothing of it.
 
     Raises
     ------
@@ -37,7 +27,7 @@ def import_aurora() -> Any:
     if importlib.util.find_spec("aurora") is None:
         raise MissingExtraError("microsoft-aurora", "aurora")
     try:
-        _declare_where_needed()
+        declare_torchvision_operators()
         aurora = importlib.import_module("aurora")
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -51,24 +41,3 @@ def import_aurora() -> Any:
             todo="pip uninstall aurora, then pip install 'sci-interp[aurora]'",
         )
     return aurora
-
-
-def _declare_where_needed() -> None:
-    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if _SYMPTOM not in str(error):
-            raise
-    else:
-        return
-    # What the failed import left behind is half made.
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    import torch
-
-    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-    for schema in _OPERATORS:
-        library.define(schema)
-    _declared.append(library)

@@ -10,9 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sci_interp.hooks import declare_torchvision_operators
 from sci_interp_protein.alphabet import AMINO_ACIDS, MASK, PAD, VOCABULARY
 from sci_interp_protein.bytenet import ByteNet, ByteNetConfig
 from sci_interp_protein.records import ProteinDataset
+
+# Checkpoints are made with transformers itself, which may lie beside a torchvision for CUDA.
+declare_torchvision_operators()
 
 
 def random_sequence(n_residues: int, seed: int) -> str:
