@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from matching_world import PassThrough, make_axis, source_of, sparse_values
+from quality_world import changed_copy, random_source, small_sae
 
+from sci_interp.evaluation import Evaluation, evaluate
 from sci_interp.matching import FeatureMatch, match
 
 
@@ -22,5 +24,14 @@ def match_small(out: Path) -> FeatureMatch:
     )  # fmt: skip
 
 
+def evaluate_small(out: Path) -> Evaluation:
+    """Evaluate a random autoencoder beside a changed copy."""
+    return evaluate(
+        small_sae(), random_source(), others=[changed_copy(small_sae(), noise=0.3)],
+        n_permutations=5, n_threads=1, out=out, progress=False,
+    )  # fmt: skip
+
+
 with tempfile.TemporaryDirectory() as warm:
     match_small(Path(warm) / "match")
+    evaluate_small(Path(warm) / "evaluation")
