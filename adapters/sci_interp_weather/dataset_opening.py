@@ -118,6 +118,7 @@ def _open_files(
             warnings.simplefilter("ignore", UserWarning)
             held = open_fields(paths, **settings).variables
         further = tuple(name for name in (*needs.targets, *_LABEL_VARIABLES) if name in held)
+    further = (*further, *(() if chosen.orography is None else ("orography",)))
     return open_fields(paths, variables=(*needs.variables, *further), **settings)
 
 

@@ -273,6 +273,8 @@ def test_tracks_indices_ground_and_rivers(adapter, make_waves, save, tmp_path):
     assert "tropical_cyclone" in labels
     # The ground is too high everywhere for pressure at sea level.
     assert not {"low_center", "high_center"} & labels
+    with pytest.raises(InputError, match="orography"):
+        adapter.open(path, block="month", orography=save(rivers, "no_ground.nc"))
     assert "orography" in [item.name for item in adapter.covariates(data)]
 
 
