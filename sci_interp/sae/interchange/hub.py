@@ -12,17 +12,14 @@ __all__ = ["download", "is_hub_id"]
 
 #: What a checkpoint can consist of; code is not among it.
 PATTERNS = ("*.json", "*.yaml", "*.safetensors", "*.pt", "*.pth", "*.ckpt", "*.npz", "*.bin")
-_ID = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
+_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(/[\w./-]+)?")
 
 
 def is_hub_id(name: str) -> bool:
     """Return whether a text names something on the hub, and not a path that is missing here."""
-    here = Path(name)
-    return (
-        bool(_ID.fullmatch(name))
-        and ".." not in name
-        and here.parts[0] not in (entry.name for entry in Path().iterdir())
-    )
+    if not _ID.fullmatch(name) or ".." in name:
+        return False
+    return not Path(Path(name).parts[0]).exists()
 
 
 def download(name: str, revision: str | None) -> Path:

@@ -78,11 +78,8 @@ def read(source: Source, facts: Facts) -> Parts:
 
 
 def _old(source: Source) -> Mapping[str, Any]:
-    for folder in ("", "../"):
-        found = source.config(folder + OLD_SETTINGS)
-        if "act_fn" in found:
-            return found
-    return {}
+    found = source.config(OLD_SETTINGS)
+    return found if "act_fn" in found else {}
 
 
 def _matrices(source: Source) -> tuple[torch.Tensor, torch.Tensor]:

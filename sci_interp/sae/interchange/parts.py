@@ -144,13 +144,7 @@ def assemble(parts: Parts, source: Source, name: str) -> SparseAutoencoder:
     """
     _require_facts(parts, source, name)
     n_features, width = parts.encoder.shape
-    if parts.decoder.shape != parts.encoder.shape:
-        raise InputError(
-            f"encoder and decoder of {source.path} have the shapes {tuple(parts.encoder.shape)} "
-            f"and {tuple(parts.decoder.shape)}",
-            allowed="equal ones, a row for every feature",
-            todo="Copy or download it again",
-        )
+    assert parts.decoder.shape == parts.encoder.shape
     zeros = torch.zeros(width)
     subtracted = zeros if parts.subtracted is None else parts.subtracted
     added = zeros if parts.added is None else parts.added

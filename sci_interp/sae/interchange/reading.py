@@ -37,9 +37,14 @@ PRIMARY = (
     "checkpoint_final.pt",
     "params.npz",
 )
+#: Weights in a folder of the folder, the first of which is taken.
+INNER = ("checkpoints/pruned.safetensors", "checkpoints/final.safetensors")
 #: What state dictionaries are wrapped in.
 WRAPPERS = ("model_state_dict", "model_state", "state_dict", "sae")
 PREFIXES = ("_orig_mod.", "module.", "model.", "ae.", "sae.")
+
+#: How the readers' messages tell of objects that only code can make.
+CODE_SIGNS = ("nsupported global", "nsupported class", "allow_pickle")
 
 _SAFE = "safetensors, npz, or a torch file of tensors, numbers and texts"
 _AGAIN = "Copy or download it again"
@@ -102,6 +107,9 @@ class Source:
                 allowed=", ".join(each.name for each in found[:20]),
                 todo="Name one of them",
             )
+        for name in INNER:
+            if (self.path / name).is_file():
+                return self.path / name
         inner = sorted(each.name for each in self.path.iterdir() if each.is_dir())
         pickled = [each.name for each in self.path.glob("*.pk*")]
         what = f" but {pickled[0]}, whose reading may run code" if pickled else ""
@@ -301,8 +309,8 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - damaged bytes raise anything in foreign readers
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if "eights only" in str(error) or "allow_pickle" in str(error):
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        if any(sign in str(error) for sign in CODE_SIGNS):
             raise InputError(
                 f"{path} needs more than tensors to be read, and its reading might run code",
                 allowed=_SAFE,

@@ -10,10 +10,10 @@ import pytest
 import torch
 from checkpoint_world import (
     FEATURES,
-    K,
     NAMED,
     WIDTH,
     Case,
+    K,
     dense,
     draw_tokens,
     draw_weights,
