@@ -54,7 +54,9 @@ def test_blocks_are_exchanged_inside_seasons_after_a_gap() -> None:
     )
 
 
-@pytest.mark.parametrize("profile", ["none", "season and latitude", "map"])
+@pytest.mark.parametrize(
+    "profile", ["none", "season and latitude", "map", "map by season", "map by month"]
+)
 def test_stores_hold_the_tracks_at_their_prevalence(profile: str) -> None:
     found = world(grid_fields.Scenario("any", profile))
     feature, label = (track.ravel() for track in found.tracks)
@@ -77,6 +79,18 @@ def test_a_profile_raises_both_where_it_is_high() -> None:
         north, south = by_row[:, :4].mean(axis=1), by_row[:, 4:].mean(axis=1)
         assert north[cold].mean() > 2 * south[cold].mean()
         assert north[cold].mean() > 2 * north[SMALL.winter < 0.2].mean()
+
+
+def test_a_map_changes_with_the_season_or_with_the_month() -> None:
+    scale = {}
+    for profile in ("map", "map by season", "map by month"):
+        mean = grid_fields._profile(SMALL, profile, np.random.default_rng(7))
+        scale[profile] = np.broadcast_to(mean, (SMALL.axis.n_records, 16, 8)).std(axis=(1, 2))
+    summer = SMALL.axis.records["exchange"].to_numpy(str) == "JJA"
+    assert np.ptp(scale["map"]) == pytest.approx(0)
+    assert np.ptp(scale["map by season"][summer]) == pytest.approx(0, abs=1e-6)
+    assert np.ptp(scale["map by month"][summer]) > 0.05
+    assert scale["map by season"][summer].mean() < scale["map"].mean()
 
 
 def test_tests_of_tokens_are_those_of_the_two_by_two_table() -> None:
@@ -137,6 +151,15 @@ def test_trials_go_on_after_an_interruption(tmp_path: Path) -> None:
     before = (tmp_path / "cut.csv").read_text()
     run("cut.csv", 1)
     assert (tmp_path / "cut.csv").read_text() == before
+
+
+def test_two_nulls_fire_together_less_often_the_fewer_blocks_are_exchanged() -> None:
+    assert grid_calibration.expected_rate(10**9) == pytest.approx(0.05, abs=1e-4)
+    random = np.random.default_rng(6)
+    shifted, other = random.standard_normal((2, 10**6))
+    swapped = np.sqrt(5 / 6) * shifted + np.sqrt(1 / 6) * other
+    fired = np.minimum(shifted, swapped) > 1.6449
+    assert grid_calibration.expected_rate(6) == pytest.approx(fired.mean(), abs=1e-3)
 
 
 def test_rates_have_exact_intervals_and_the_report_shows_them() -> None:
