@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, runtime_checkable
@@ -16,7 +16,7 @@ from .codes import Codes
 from .errors import InputError
 from .schema import SPLIT
 
-__all__ = ["ActivationSource", "ArraySource", "FeatureSource"]
+__all__ = ["ActivationSource", "ArraySource", "FeatureSource", "StackedSource"]
 
 
 @runtime_checkable
@@ -116,3 +116,76 @@ class ArraySource:
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return the activations ``(stop - start, width)`` of a token range."""
         return np.asarray(self.values[start:stop], dtype=np.float32)
+
+
+class StackedSource:
+    """Activations of several layers, or models, on the same tokens, side by side.
+
+    Parameters
+    ----------
+    sources
+        Two or more, on one token axis.
+
+    Attributes
+    ----------
+    sources : tuple of ActivationSource
+        As given.
+    widths : tuple of int
+        Channels of each.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or their tokens differ.
+    """
+
+    def __init__(self, sources: Sequence[ActivationSource]) -> None:
+        self.sources = tuple(sources)
+        if len(self.sources) < 2:
+            raise InputError(f"{len(self.sources)} source was given", allowed="two or more")
+        for other in self.sources[1:]:
+            if other.axis.digest != self.axis.digest or not np.array_equal(
+                other.axis.records[SPLIT], self.axis.records[SPLIT]
+            ):
+                raise InputError(
+                    f"the layers {self.sources[0].layer!r} and {other.layer!r} lie on other tokens",
+                    todo="Extract them from the same dataset with the same splits",
+                )
+        self.widths = tuple(source.width for source in self.sources)
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+        return self.sources[0].axis
+
+    @property
+    def layer(self) -> str:
+        """Names of the layers."""
+        return " + ".join(source.layer for source in self.sources)
+
+    @property
+    def width(self) -> int:
+        """Number of channels of all layers."""
+        return sum(self.widths)
+
+    @property
+    def model(self) -> Mapping[str, str]:
+        """The network; of several, their names and one digest of theirs."""
+        models = [source.model for source in self.sources]
+        if len({model["digest"] for model in models}) == 1:
+            return models[0]
+        names = " + ".join(model["name"] for model in models)
+        return {**models[0], "name": names, "digest": _joined(m["digest"] for m in models)}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the sources' digests."""
+        return _joined(source.digest for source in self.sources)
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the activations ``(stop - start, width)`` of a token range."""
+        return np.concatenate([source.read(start, stop) for source in self.sources], axis=1)
+
+
+def _joined(digests: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

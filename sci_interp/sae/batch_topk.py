@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import torch
 
+from sci_interp.errors import StoreError
+
 from .pattern import Pattern
 from .selection import above, as_numbers, highest_of_all, loosened
 from .sparsity import Sparsity
@@ -64,8 +66,20 @@ class BatchTopK(Sparsity):
         return {"threshold": self.threshold}
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take back the threshold."""
+        """Take back the threshold.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, or no single number.
+        """
         super().restore(tensors)
+        if tensors["threshold"].ndim:
+            raise StoreError(
+                f"the threshold of a {self.name} autoencoder has the shape "
+                f"{tuple(tensors['threshold'].shape)}",
+                allowed="a single number",
+            )
         self.threshold = tensors["threshold"].clone()
 
     def _select(self, pre: torch.Tensor) -> tuple[Pattern, torch.Tensor]:

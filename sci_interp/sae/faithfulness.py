@@ -95,7 +95,7 @@ def fidelity(
     sae
         The autoencoder.
     source
-        Activations of its layer.
+        Activations of its layer; of a transcoder, both layers as a ``StackedSource``.
     splits
         Neighbouring splits to measure on.
     adapter, dataset
@@ -135,16 +135,16 @@ def fidelity(
 def _of_tokens(
     sae: SparseAutoencoder, source: ActivationSource, ranges: Sequence[tuple[int, int]]
 ) -> Fidelity:
-    centre = sae.normalisation.mean.numpy().astype(np.float64)
+    centre = sae.written.mean.numpy().astype(np.float64)
     error = squares = 0.0
-    total = np.zeros(sae.width)
+    total = np.zeros(len(centre))
     fired = np.zeros(sae.n_features, np.int64)
     seen = 0
     for start, stop in ranges:
-        values = source.read(start, stop)
-        codes, rebuilt = sae.encode_and_reconstruct(values)
-        shifted = values.astype(np.float64) - centre
-        error += float(np.square(values.astype(np.float64) - rebuilt).sum())
+        read, wanted = sae.pairs(source.read(start, stop))
+        codes, rebuilt = sae.encode_and_reconstruct(read)
+        shifted = wanted.astype(np.float64) - centre
+        error += float(np.square(wanted.astype(np.float64) - rebuilt).sum())
         squares += float(np.square(shifted).sum())
         total += shifted.sum(0)
         fired += np.bincount(codes.feature, minlength=sae.n_features)

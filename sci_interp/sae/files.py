@@ -34,6 +34,7 @@ FORMAT = 1
 TENSORS_FILE = "sae.safetensors"
 CONFIG_FILE = "sae.json"
 BUNDLED = "bundled:"
+UNITS = ("mean", "centre", "spread")
 
 _RETRAIN = "Train it again, or copy it again from where it came"
 
@@ -50,6 +51,8 @@ def write_sae(sae: SparseAutoencoder, folder: Path) -> None:
         "parent": dict(sae.parent),
         "training": dict(sae.training),
     }
+    if sae.output is not None:
+        config["n_written"] = sae.weights.decoder.shape[1]
     tensors = {name: tensor.clone() for name, tensor in sae.named_tensors().items()}
     write_atomically(folder / TENSORS_FILE, save_tensors(tensors))
     write_atomically(folder / CONFIG_FILE, json.dumps(config, indent=1, sort_keys=True) + "\n")
@@ -151,6 +154,8 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path} names the normalisation {config['normalisation']!r}",
             allowed=", ".join(NORMALISATIONS),
         )
+    if not isinstance(config.get("n_written", 1), int):
+        raise StoreError(f"{path} holds no usable 'n_written'", todo=_RETRAIN)
     if not 1 <= config["k"] <= config["n_features"]:
         raise StoreError(f"{path} has k={config['k']} of {config['n_features']} features")
     return config
@@ -159,7 +164,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _build(
     config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], folder: Path
 ) -> SparseAutoencoder:
-    _require_shapes(tensors, config["n_features"], config["width"], folder / TENSORS_FILE)
+    written = config.get("n_written")
+    _require_shapes(tensors, config["n_features"], config["width"], written, folder / TENSORS_FILE)
     try:
         sparsity = sparsity_of(config["architecture"], config["k"])
     except UnknownNameError as error:
@@ -168,9 +174,10 @@ def _build(
     return SparseAutoencoder(
         weights=Weights.from_named(tensors),
         sparsity=sparsity,
-        normalisation=Normalisation(
-            config["normalisation"], tensors["mean"], tensors["centre"], tensors["spread"]
-        ),
+        normalisation=Normalisation(config["normalisation"], *(tensors[name] for name in UNITS)),
+        output=None
+        if written is None
+        else Normalisation(config["normalisation"], *(tensors[f"output_{name}"] for name in UNITS)),
         scale=tensors["scale"].numpy(),
         firing_rate=tensors["firing_rate"].numpy(),
         parent=config.get("parent") or {},
@@ -179,12 +186,21 @@ def _build(
 
 
 def _require_shapes(
-    tensors: Mapping[str, torch.Tensor], n_features: int, width: int, path: Path
+    tensors: Mapping[str, torch.Tensor],
+    n_features: int,
+    width: int,
+    written: int | None,
+    path: Path,
 ) -> None:
-    both, one_each, per_channel = (n_features, width), (n_features,), (width,)
-    wanted = {"encoder": both, "encoder_bias": one_each, "decoder": both}
-    wanted |= dict.fromkeys(("decoder_bias", "mean", "centre", "spread"), per_channel)
-    wanted |= dict.fromkeys(("scale", "firing_rate"), one_each)
+    n_written = width if written is None else written
+    wanted: dict[str, tuple[int, ...]] = {"encoder": (n_features, width)}
+    wanted |= {"decoder": (n_features, n_written), "decoder_bias": (n_written,)}
+    wanted |= dict.fromkeys(UNITS, (width,))
+    wanted |= dict.fromkeys(("encoder_bias", "scale", "firing_rate"), (n_features,))
+    if written is not None:
+        wanted |= dict.fromkeys((f"output_{name}" for name in UNITS), (written,))
+    own = ("gate_bias", "magnitude_scale", "threshold")
+    wanted |= {name: (n_features,) for name in own if name in tensors and tensors[name].ndim}
     for name, shape in wanted.items():
         if name not in tensors:
             raise StoreError(f"{path} lacks the tensor {name!r}", todo=_RETRAIN)

@@ -22,28 +22,40 @@ def initial_weights(rows: torch.Tensor, settings: TrainingSettings) -> Weights:
 
     Decoder rows are unit mixtures of a data point and a random direction. The encoder is the
     decoder times the least-squares gain ``<x, y> / <y, y>`` of its own reconstruction ``y``. Rows
-    are centred already, so that the biases start at zero.
+    are centred already, so that the biases start at zero. Where the decoder writes other channels
+    than the encoder reads, both rows of a feature come from the same token.
 
     Parameters
     ----------
     rows : (n_tokens, width) float32
-        Normalised training tokens.
+        Normalised training tokens; what is written stands beside what is read.
     settings
         Features, k, seed, blend.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    n_features, width = settings.features, rows.shape[1]
+    n_features = settings.features
+    n_read = settings.n_read or rows.shape[1]
+    written = rows if settings.n_read is None else rows[:, n_read:]
     chosen = _draw(len(rows), n_features, generator)
-    noise = torch.randn(n_features, width, generator=generator)
-    decoder = settings.blend * _unit(rows[chosen]) + (1 - settings.blend) * _unit(noise)
+    decoder = _directions(written[chosen], settings.blend, generator)
+    encoder = decoder.clone()
+    if settings.n_read is not None:
+        encoder = _directions(rows[chosen, :n_read], settings.blend, generator)
     weights = Weights(
-        encoder=_unit(decoder),
+        encoder=encoder,
         encoder_bias=torch.zeros(n_features),
-        decoder=_unit(decoder),
-        decoder_bias=torch.zeros(width),
+        decoder=decoder,
+        decoder_bias=torch.zeros(written.shape[1]),
     )
-    weights.encoder.mul_(_gain(rows[: settings.batch_size], weights, settings))
+    first = slice(settings.batch_size)
+    read = rows[first, :n_read].contiguous()
+    weights.encoder.mul_(_gain(read, written[first], weights, settings))
     return weights
+
+
+def _directions(rows: torch.Tensor, blend: float, generator: torch.Generator) -> torch.Tensor:
+    noise = torch.randn(rows.shape, generator=generator)
+    return _unit(blend * _unit(rows) + (1 - blend) * _unit(noise))
 
 
 def _draw(n_rows: int, n_features: int, generator: torch.Generator) -> torch.Tensor:
@@ -52,13 +64,15 @@ def _draw(n_rows: int, n_features: int, generator: torch.Generator) -> torch.Ten
     return torch.cat(orders)[:n_features]
 
 
-def _gain(rows: torch.Tensor, weights: Weights, settings: TrainingSettings) -> torch.Tensor:
+def _gain(
+    rows: torch.Tensor, written: torch.Tensor, weights: Weights, settings: TrainingSettings
+) -> torch.Tensor:
     pre = PreActivation(weights, settings.dtype)(rows)
     sparsity = sparsity_of(settings.architecture, settings.k)
     pattern = sparsity.propose(pre)
     value = values_of(rows, weights, pattern, signed=sparsity.signed)
     made = pattern.combine(value, weights.decoder)
-    return (rows * made).sum() / made.square().sum().clamp_min(1e-12)
+    return (written * made).sum() / made.square().sum().clamp_min(1e-12)
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:

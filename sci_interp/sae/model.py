@@ -49,7 +49,7 @@ class SparseAutoencoder:
     sparsity : Sparsity
         The architecture, with its ``k`` and what else it learned.
     normalisation : Normalisation
-        Units of the encoder's input.
+        Units of the encoder's input, and of what is decoded unless ``output`` says otherwise.
     scale : (n_features,) float32
         Largest activation of every feature on training tokens; where it never fired, the median
         of the others.
@@ -61,6 +61,8 @@ class SparseAutoencoder:
     training : mapping
         Settings and results of its training; of one that another program made, ``format``,
         ``special_tokens`` and ``scale="unmeasured"`` where the scale is not known.
+    output : Normalisation or None
+        Units of what is decoded where that is another layer, as of a transcoder.
     """
 
     weights: Weights
@@ -70,6 +72,7 @@ class SparseAutoencoder:
     firing_rate: NDArray[np.float32]
     parent: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    output: Normalisation | None = None
 
     @property
     def n_features(self) -> int:
@@ -93,12 +96,43 @@ class SparseAutoencoder:
 
     @property
     def dictionary(self) -> NDArray[np.float32]:
-        """What one unit of every feature adds to the activations ``(n_features, width)``."""
-        directions: NDArray[np.float32] = (self.weights.decoder * self.normalisation.spread).numpy()
+        """What one unit of every feature adds to the activations ``(n_features, n_written)``."""
+        spread = self.written.spread
+        directions: NDArray[np.float32] = (self.weights.decoder * spread).numpy()
         return directions
+
+    @property
+    def written(self) -> Normalisation:
+        """Units of what is decoded."""
+        return self.normalisation if self.output is None else self.output
+
+    def pairs(self, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what is read and what is to be reconstructed, of the activations of a source.
+
+        The same, but for a transcoder, whose source has both layers side by side.
+
+        Raises
+        ------
+        InputError
+            If a transcoder is given activations of one layer.
+        """
+        if self.output is None:
+            return values, values
+        n_written = self.weights.decoder.shape[1]
+        if values.shape[1] != self.width + n_written:
+            raise InputError(
+                f"activations of {values.shape[1]} channels are not both layers of the transcoder",
+                allowed=f"{self.width} that it reads, then {n_written} that it writes",
+                todo="Give a StackedSource of the two layers",
+            )
+        read = np.ascontiguousarray(values[:, : self.width])
+        return read, np.ascontiguousarray(values[:, self.width :])
 
     def named_tensors(self) -> dict[str, torch.Tensor]:
         """Return everything that determines the codes, and the statistics, by name."""
+        names = ("mean", "centre", "spread")
+        held = self.output
+        written = {} if held is None else {f"output_{name}": getattr(held, name) for name in names}
         return {
             **dict(self.weights.named()),
             "mean": self.normalisation.mean,
@@ -106,6 +140,7 @@ class SparseAutoencoder:
             "spread": self.normalisation.spread,
             "scale": torch.from_numpy(self.scale),
             "firing_rate": torch.from_numpy(self.firing_rate),
+            **written,
             **self.sparsity.tensors(),
         }
 
@@ -148,17 +183,18 @@ class SparseAutoencoder:
         """
         pattern = Pattern.of(codes.indptr, codes.feature.astype(np.int64), self.n_features)
         value = torch.from_numpy(np.ascontiguousarray(codes.value, np.float32))
-        decoded: NDArray[np.float32] = self.normalisation.invert(
-            self._decode(pattern, value)
-        ).numpy()
+        decoded: NDArray[np.float32] = self.written.invert(self._decode(pattern, value)).numpy()
         return decoded
 
     def reconstruct(self, values: Values) -> Values:
-        """Return what encoding and decoding leaves of activations ``(n_tokens, width)``."""
+        """Return what encoding and decoding leaves of activations ``(n_tokens, width)``.
+
+        Of a transcoder, what it makes of them: ``(n_tokens, n_written)``.
+        """
         given = _as_tensor(values)
-        whole = torch.empty_like(given)
+        whole = given.new_empty(len(given), self.weights.decoder.shape[1])
         for at, chunk in enumerate(self._chunks(given)):
-            rebuilt = self.normalisation.invert(self._decode(*self._encode(chunk)), like=chunk)
+            rebuilt = self.written.invert(self._decode(*self._encode(chunk)), like=chunk)
             whole[at * CHUNK : at * CHUNK + len(chunk)] = rebuilt
         if isinstance(values, torch.Tensor):
             return whole.to(values)
@@ -169,12 +205,12 @@ class SparseAutoencoder:
     ) -> tuple[Codes, NDArray[np.float32]]:
         """Return :meth:`encode` and :meth:`reconstruct` of the same activations at once."""
         given = _as_tensor(values)
-        whole = torch.empty_like(given)
+        whole = given.new_empty(len(given), self.weights.decoder.shape[1])
         parts = [self._no_codes()]
         for at, chunk in enumerate(self._chunks(given)):
             found = self._encode(chunk)
             parts.append(self._as_codes(*found))
-            whole[at * CHUNK : at * CHUNK + len(chunk)] = self.normalisation.invert(
+            whole[at * CHUNK : at * CHUNK + len(chunk)] = self.written.invert(
                 self._decode(*found), like=chunk
             )
         return Codes.concatenate(parts), whole.numpy()

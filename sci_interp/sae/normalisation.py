@@ -101,6 +101,16 @@ class Normalisation:
             spread = variance.sqrt().clamp_min(_TINY * float(typical))
         return cls(kind, mean.float(), middle.float(), spread.float().clone())
 
+    def split(self, n_read: int | None) -> tuple[Normalisation, Normalisation | None]:
+        """Return the units of the first channels and of the others; None: of all, and None."""
+        if n_read is None:
+            return self, None
+        both = (slice(n_read), slice(n_read, None))
+        first, others = (
+            Normalisation(self.kind, self.mean[at], self.centre[at], self.spread[at]) for at in both
+        )
+        return first, others
+
     def apply(self, values: torch.Tensor) -> torch.Tensor:
         """Return normalised activations."""
         if self.kind in _PER_TOKEN:

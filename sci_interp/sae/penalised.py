@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Penalised", "at_or_above"]
 
 #: A steered price starts low, so that features first learn to reconstruct.
-FIRST_PRICE = 0.03
+FIRST_PRICE = 0.1
 #: Share of ``log(active / k)`` that a step adds to the logarithm of the price.
-STEERING = 0.05
+STEERING = 0.03
 #: Active features per token at the start, as a multiple of ``k``.
 FIRST_ACTIVE = 2
 

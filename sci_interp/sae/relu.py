@@ -1,8 +1,8 @@
 """ReLU with an L1 penalty (Bricken et al. 2023, "Towards Monosemanticity").
 
-Decoder rows have unit length, and activations are priced. With ``penalty_by_length`` the price of
-an activation is multiplied by the length of its decoder row, which is then free (Anthropic,
-"Circuits Updates - April 2024"); lengths are folded into the encoder at the end.
+The price of an activation is multiplied by the length of its decoder row, which is free (Anthropic,
+"Circuits Updates - April 2024"); lengths are folded into the encoder at the end. With
+``plain_penalty`` rows have unit length, as in the first paper. Both shrink activations.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ReLU(Penalised):
     def prepare(self, settings: TrainingSettings, weights: Weights) -> None:
         """Take penalty and variant."""
         super().prepare(settings, weights)
-        self.unit_decoder = not settings.penalty_by_length
+        self.unit_decoder = settings.plain_penalty
 
     def begin(self, rows: torch.Tensor, weights: Weights) -> None:
         """Lower the biases until few features are active."""
@@ -42,13 +42,15 @@ class ReLU(Penalised):
         active = value > 0
         error = pattern.combine(value, weights.decoder).add_(weights.decoder_bias).sub_(rows)
         upstream = error * (2.0 / len(rows))
-        price, length_slope = self._price(weights.decoder)
+        length, direction = self._lengths(weights.decoder)
+        price = length * (self.price * rows.shape[1] ** 0.5)
         mean = pattern.totals(value) / len(rows)
         slope = pattern.products(upstream, weights.decoder)
         slope.add_(price[pattern.feature], alpha=1.0 / len(rows)).mul_(active)
         gradient = gradient_of(rows, pattern, value=value, slope=slope, upstream=upstream)
         if not self.unit_decoder:
-            gradient.decoder.addcmul_(mean[:, None], length_slope)
+            per_length = mean * (self.price * rows.shape[1] ** 0.5)
+            gradient.decoder.addcmul_(per_length[:, None], direction)
         loss = error.square().sum() / len(rows) + torch.dot(price, mean)
         return Pass(loss, value, error, gradient, pattern.subset(active).counts())
 
@@ -68,13 +70,12 @@ class ReLU(Penalised):
             weights.decoder_bias,
         )
 
-    def _price(self, decoder: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the price of one unit of each feature, and its slope by the decoder."""
-        scale = self.price * decoder.shape[1] ** 0.5
+    def _lengths(self, decoder: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the length of each feature's row, and its slope."""
         if self.unit_decoder:
-            return torch.full((len(decoder),), scale), decoder
+            return torch.ones(len(decoder)), decoder
         length = decoder.norm(dim=1).clamp_min(1e-12)
-        return scale * length, decoder * (scale / length)[:, None]
+        return length, decoder / length[:, None]
 
 
 ARCHITECTURE = ReLU

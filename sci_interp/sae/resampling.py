@@ -16,7 +16,13 @@ __all__ = ["resample"]
 
 
 def resample(
-    weights: Weights, dead: torch.Tensor, error: torch.Tensor, generator: torch.Generator
+    weights: Weights,
+    dead: torch.Tensor,
+    *,
+    error: torch.Tensor,
+    rows: torch.Tensor,
+    generator: torch.Generator,
+    same_layer: bool,
 ) -> torch.Tensor:
     """Give dead features new encoder and decoder rows, in place.
 
@@ -26,8 +32,13 @@ def resample(
         The parameters.
     dead : (n_dead,) int64
         The dead features.
-    error : (n_tokens, width) float32
-        Reconstruction minus activations of a batch.
+    error : (n_tokens, n_written) float32
+        Reconstruction minus target of a batch.
+    rows : (n_tokens, width) float32
+        What the encoder read.
+    same_layer
+        Whether that is what is to be written; otherwise encoder rows take the direction of what
+        was read at the token.
     generator
         Draws the tokens.
 
@@ -41,11 +52,13 @@ def resample(
     if n_new == 0:
         return dead[:0]
     token = torch.multinomial(square.square(), n_new, generator=generator)
-    direction = -error[token] / square[token].sqrt()[:, None]
+    fresh = dead[:n_new]
+    written = -error[token] / square[token].sqrt()[:, None]
+    read = written if same_layer else torch.nn.functional.normalize(rows[token], dim=1)
     alive = torch.ones(weights.n_features, dtype=torch.bool)
     alive[dead] = False
     length = weights.encoder.norm(dim=1)
     usual = length[alive].mean() if alive.any() else length.mean()
-    weights.decoder[dead[:n_new]] = direction
-    weights.encoder[dead[:n_new]] = direction * usual
-    return dead[:n_new]
+    weights.decoder[fresh] = written
+    weights.encoder[fresh] = read * usual
+    return fresh

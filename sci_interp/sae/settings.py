@@ -55,8 +55,8 @@ class TrainingSettings:
     penalty : float or None
         Fixed weight of the sparsity loss of relu, gated, jumprelu and crosscoder, in place of
         ``k``; see :mod:`sci_interp.sae.penalised`.
-    penalty_by_length : bool
-        Whether relu prices activations times the length of their decoder row.
+    plain_penalty : bool
+        Whether relu holds decoder rows at unit length, in place of a price times their length.
     warm_up, decay : float
         Shares of the steps in which the rate rises from 0, and falls to 0 at the end.
     auxiliary : float
@@ -92,7 +92,7 @@ class TrainingSettings:
     blend: float
     precision: str
     penalty: float | None = None
-    penalty_by_length: bool = False
+    plain_penalty: bool = False
     revival: Revival = "auxiliary"
     centre: CentreKind = "mean"
     whitening: bool = False
@@ -102,6 +102,11 @@ class TrainingSettings:
     def n_steps(self) -> int:
         """Number of optimiser steps."""
         return math.ceil(self.n_tokens / self.batch_size)
+
+    @property
+    def n_read(self) -> int | None:
+        """Channels that the encoder reads where the others are only written; None: all."""
+        return self.widths[0] if self.architecture == "transcoder" else None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -191,11 +196,7 @@ def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:
                 allowed=", ".join(known),
             )
     _require_penalty(given["architecture"], given)
-    if given.get("whitening", False) and given["normalisation"] == "none":
-        raise InputError(
-            "whitening needs tokens of mean 0",
-            allowed=f"any normalisation but 'none': {', '.join(NORMALISATIONS)}",
-        )
+    _require_layers(given)
     unknown = [split for split in splits if split not in SPLITS]
     if unknown or not splits:
         raise InputError(f"the splits {list(splits)} are not usable", allowed=", ".join(SPLITS))
@@ -212,7 +213,27 @@ def _require_penalty(architecture: str, given: dict[str, Any]) -> None:
             )
         if not 0 < penalty < math.inf:
             raise InputError(f"penalty={penalty} is not usable", allowed="a positive number")
-    if given.get("penalty_by_length", False) and architecture != "relu":
+    if given.get("plain_penalty", False) and architecture != "relu":
+        raise InputError(f"the architecture {architecture!r} has no plain penalty", allowed="relu")
+
+
+def _require_layers(given: dict[str, Any]) -> None:
+    """Refuse an architecture, or options, that do not fit the number of layers side by side."""
+    architecture, widths = given["architecture"], given.get("widths", ())
+    wanted = {"transcoder": (2, 2, "two layers"), "crosscoder": (2, math.inf, "several layers")}
+    least, most, words = wanted.get(architecture, (0, math.inf, ""))
+    if not least <= len(widths) <= most:
         raise InputError(
-            f"the architecture {architecture!r} has no penalty by length", allowed="relu"
+            f"a {architecture} needs the activations of {words}",
+            todo="Give StackedSource([first, second]) of layers that were extracted alike",
+        )
+    if widths and given["normalisation"] not in ("scale", "channel", "none"):
+        raise InputError(
+            f"the normalisation {given['normalisation']!r} mixes the channels of several layers",
+            allowed="scale, channel, none",
+        )
+    if given.get("whitening", False) and (widths or given["normalisation"] == "none"):
+        raise InputError(
+            "whitening needs tokens of one layer, of mean 0",
+            todo="Leave whitening out, or choose another normalisation than 'none'",
         )

@@ -27,11 +27,13 @@ __all__ = ["ARCHITECTURES", "Learning", "Sparsity", "sparsity_of"]
 ARCHITECTURES: Mapping[str, str] = {
     "abs_topk": "abs_topk",
     "batch_topk": "batch_topk",
+    "crosscoder": "crosscoder",
     "gated": "gated",
     "jumprelu": "jumprelu",
     "matryoshka": "matryoshka",
     "relu": "relu",
     "topk": "topk",
+    "transcoder": "transcoder",
 }
 
 
@@ -63,7 +65,10 @@ class Learning:
         return {}
 
     def learn(self, rows: torch.Tensor, weights: Weights, pattern: Pattern) -> Pass:
-        """Return loss and gradients of a training batch."""
+        """Return loss and gradients of a training batch ``(n_tokens, width)``.
+
+        Where the encoder reads fewer channels than there are, the others are what is written.
+        """
         return reconstruction_pass(rows, weights, pattern, signed=self.signed)
 
     def follow(self, n_active: float) -> None:

@@ -51,7 +51,7 @@ def with_statistics(
     fired = np.zeros(sae.n_features, np.int64)
     seen = 0
     for start, stop in token_ranges(*source.axis.token_range(list(splits)), n_tokens):
-        codes = sae.encode(source.read(start, stop))
+        codes = sae.encode(sae.pairs(source.read(start, stop))[0])
         np.maximum.at(highest, codes.feature, codes.value)
         fired += np.bincount(codes.feature, minlength=sae.n_features)
         seen += stop - start

@@ -55,19 +55,22 @@ class Trainer:
     @torch.no_grad()
     def begin(self, rows: torch.Tensor) -> None:
         """Let the architecture set its own parameters from normalised activations."""
-        self.sparsity.begin(rows[: self.settings.batch_size], self.weights)
+        self.sparsity.begin(self._read(rows[: self.settings.batch_size]), self.weights)
         self._pre.refresh()
 
     @torch.no_grad()
     def update(self, rows: torch.Tensor) -> None:
         """Do one step on normalised activations ``(batch_size, width)``.
 
+        Those that the encoder reads come first, before what is to be written where that differs.
+
         Raises
         ------
         NotFiniteError
             If the activations or the weights hold NaN or infinity.
         """
-        pattern = self.sparsity.select(self._pre(rows))
+        read = self._read(rows)
+        pattern = self.sparsity.select(self._pre(read))
         done = self.sparsity.learn(rows, self.weights, pattern)
         if not torch.isfinite(done.loss):
             raise NotFiniteError(
@@ -81,7 +84,7 @@ class Trainer:
                 done.gradient,
                 self.weights,
                 self._dead(),
-                rows=rows,
+                rows=read,
                 error=done.error,
                 step=self.step,
                 factor=self.settings.auxiliary,
@@ -90,7 +93,7 @@ class Trainer:
         n_active = int(done.counts.sum()) / len(rows)
         self._descend(done, n_active)
         if self.settings.resamples_at(self.step):
-            self._resample(done.error)
+            self._resample(done.error, read)
         if self.step % max(1, self.settings.n_steps // CURVE_POINTS) == 0:
             self._record(done.error, n_active)
         self.step += 1
@@ -98,7 +101,7 @@ class Trainer:
     @torch.no_grad()
     def calibrate(self, batches: Iterable[torch.Tensor]) -> None:
         """Let the architecture learn its thresholds from normalised batches."""
-        self.sparsity.calibrate(self._pre(rows) for rows in batches)
+        self.sparsity.calibrate(self._pre(self._read(rows)) for rows in batches)
 
     def describe(self) -> str:
         """Return the last point of the curve in words."""
@@ -143,13 +146,23 @@ class Trainer:
         self.sparsity.follow(n_active)
         self._pre.refresh()
 
+    def _read(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[:, : self.weights.width].contiguous()
+
     def _dead(self) -> torch.Tensor:
         return torch.nonzero(self._silent > self.settings.dead_after).flatten()
 
-    def _resample(self, error: torch.Tensor) -> None:
+    def _resample(self, error: torch.Tensor, read: torch.Tensor) -> None:
         seed = (self.settings.seed << 32) + self.step
         generator = torch.Generator().manual_seed(seed)
-        fresh = resample(self.weights, self._dead(), error, generator)
+        fresh = resample(
+            self.weights,
+            self._dead(),
+            error=error,
+            rows=read,
+            generator=generator,
+            same_layer=self.settings.n_read is None,
+        )
         self.sparsity.revive(fresh, self.weights)
         self._adam.forget(fresh)
         self._silent[fresh] = 0

@@ -21,7 +21,7 @@ from sci_interp.manifest import (
 )
 from sci_interp.progress import track
 from sci_interp.schema import Split
-from sci_interp.source import ActivationSource
+from sci_interp.source import ActivationSource, StackedSource
 
 from .files import KIND, load_sae, read_tensors, write_sae
 from .initialisation import initial_weights
@@ -65,7 +65,7 @@ def train(
     dead_after: int | None = None,
     blend: float = 0.8,
     penalty: float | None = None,
-    penalty_by_length: bool = False,
+    plain_penalty: bool = False,
     centre: CentreKind = "mean",
     whitening: bool = False,
     precision: Precision = "auto",
@@ -79,12 +79,13 @@ def train(
     Parameters
     ----------
     source
-        Activations, stored or live.
+        Activations, stored or live; a ``StackedSource`` of several layers for a transcoder (read
+        and written) or a crosscoder.
     out
         Folder of the artefact.
     features, k, seed, architecture, n_tokens, batch_size, learning_rate, splits, normalisation
         See :class:`sci_interp.sae.settings.TrainingSettings`, as for those that follow.
-    warm_up, decay, auxiliary, revival, dead_after, blend, penalty, penalty_by_length, centre
+    warm_up, decay, auxiliary, revival, dead_after, blend, penalty, plain_penalty, centre
         See there.
     whitening, precision
         See there. None, or ``"auto"``, leaves the choice to the number of features, tokens, the
@@ -120,9 +121,10 @@ def train(
         dead_after=dead_after,
         blend=blend,
         penalty=penalty,
-        penalty_by_length=penalty_by_length,
+        plain_penalty=plain_penalty,
         centre=centre,
         whitening=whitening,
+        widths=source.widths if isinstance(source, StackedSource) else (),
         precision=precision,
     )
     if checkpoint_every < 1:
@@ -198,19 +200,30 @@ def _assemble(
     columns = ("step", "fvu", "l0", "dead_fraction")
     curve = [dict(zip(columns, point, strict=True)) for point in trainer.curve]
     weights = trainer.sparsity.finish(prepared.finish(trainer.weights))
+    read, written = prepared.units.split(settings.n_read)
     sae = SparseAutoencoder(
         weights=weights,
         sparsity=trainer.sparsity,
-        normalisation=prepared.units,
+        normalisation=read,
+        output=written,
         scale=np.ones(weights.n_features, np.float32),
         firing_rate=np.zeros(weights.n_features, np.float32),
         parent={
-            "model": source.model["name"],
-            "model_digest": source.model["digest"],
-            "layer": source.layer,
+            **_describe_layers(source, settings),
             "activations": source.digest,
             **describe_blocks(source.axis, settings.splits),
         },
         training={**settings.as_json(), "curve": curve},
     )
     return with_statistics(sae, source, splits=settings.splits, n_tokens=STATISTICS_TOKENS)
+
+
+def _describe_layers(source: ActivationSource, settings: TrainingSettings) -> dict[str, str]:
+    """Return whose activations are read, and the layer that is written where it is another."""
+    written = {}
+    if settings.n_read is not None and isinstance(source, StackedSource):
+        source, other = source.sources
+        written = {"writes": other.layer}
+    model = source.model
+    found = {"model": model["name"], "model_digest": model["digest"], "layer": source.layer}
+    return found | written
