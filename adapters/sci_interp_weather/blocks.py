@@ -209,6 +209,11 @@ def _describe(rule: BlockRule, n_blocks: int, n_kept: int, n_usable: int, *, sho
         text += f" One time in {rule.every} is a record."
     if rule.kind not in ("season", "year"):
         text += " They are shorter than the years or season-years that weather asks for."
+    if rule.kind == "days":
+        text += (
+            " Labels are exchanged between blocks of one season: what changes with the calendar "
+            "inside a season can pass for a link."
+        )
     if n_blocks < 2 * _ENOUGH_BLOCKS:
         text += (
             f" Few blocks: a label needs {_ENOUGH_BLOCKS} with events on the test side before it "
