@@ -66,8 +66,13 @@ def check_sae(
     UnknownNameError
         If the adapter has no such layer.
     InputError
-        If the layer has another width, a neighbour fits better, or nothing does.
+        If the layer has another width, a neighbour fits better, or nothing does; or of a
+        transcoder.
     """
+    if sae.output is not None:
+        raise InputError(
+            "a transcoder writes another layer than it reads", allowed="autoencoders of one layer"
+        )
     declared = layer or sae.parent.get("layer", adapter.default_layer)
     width = require_layer(adapter, declared)
     if width != sae.width:

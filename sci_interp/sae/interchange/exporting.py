@@ -93,6 +93,8 @@ def export_sae(
     """
     if format not in get_args(ExportFormat):
         raise UnknownNameError("format to write", format, get_args(ExportFormat))
+    if sae.output is not None:
+        raise _cannot(sae, "another layer that is written", ("autoencoders of one layer",))
     if format == "esmc":
         files = _esmc(sae, layer)
     else:

@@ -25,7 +25,7 @@ __all__ = ["Facts", "Parts", "Threshold", "assemble", "batch_rule", "name_layer"
 Threshold: TypeAlias = float | Literal["per_token"]
 
 #: Architectures that select by rank, so that they are nothing without a k.
-RANKED = ("topk", "abs_topk")
+RANKED = ("topk", "abs_topk", "transcoder")
 
 _MEANING = {
     "k": "active features per token",
@@ -88,6 +88,7 @@ class Parts:
     Attributes
     ----------
     encoder, decoder : (n_features, width) float32
+        The decoder of a transcoder has the width of the layer that it writes, as ``added`` has.
     encoder_bias : (n_features,) float32 or None
     subtracted, added : (width,) float32 or None
         None stands for zeros.
@@ -104,6 +105,8 @@ class Parts:
     scale : (n_features,) float32 or None
         Largest activation of every feature, where it is known.
     layer, parent : str or None
+    transcodes : bool
+        Whether another layer is written, as it is.
     special_tokens : str
         What its training did with tokens that stand for no position of a record.
     notes : mapping
@@ -123,6 +126,7 @@ class Parts:
     kind: NormalisationKind = "none"
     norm_factor: float | None = 1.0
     scale: torch.Tensor | None = None
+    transcodes: bool = False
     special_tokens: str = "unknown"
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -144,16 +148,16 @@ def assemble(parts: Parts, source: Source, name: str) -> SparseAutoencoder:
     """
     _require_facts(parts, source, name)
     n_features, width = parts.encoder.shape
-    assert parts.decoder.shape == parts.encoder.shape
-    zeros = torch.zeros(width)
-    subtracted = zeros if parts.subtracted is None else parts.subtracted
-    added = zeros if parts.added is None else parts.added
+    written = parts.decoder.shape[1]
+    assert len(parts.decoder) == n_features and (parts.transcodes or written == width)
+    subtracted = torch.zeros(width) if parts.subtracted is None else parts.subtracted
+    added = torch.zeros(written) if parts.added is None else parts.added
     factor = float(parts.norm_factor or 1.0)
     weights = Weights(
         encoder=parts.encoder,
         encoder_bias=torch.zeros(n_features) if parts.encoder_bias is None else parts.encoder_bias,
         decoder=parts.decoder,
-        decoder_bias=added - subtracted,
+        decoder_bias=added if parts.transcodes else added - subtracted,
     )
     if parts.architecture == "abs_topk":
         weights = mirrored(weights)
@@ -177,7 +181,12 @@ def assemble(parts: Parts, source: Source, name: str) -> SparseAutoencoder:
         firing_rate=np.zeros(weights.n_features, np.float32),
         parent={"model": str(parts.parent), "layer": str(parts.layer)},
         training=training,
+        output=_as_it_is(written) if parts.transcodes else None,
     )
+
+
+def _as_it_is(width: int) -> Normalisation:
+    return Normalisation("none", torch.zeros(width), torch.zeros(width), torch.ones(width))
 
 
 def batch_rule(

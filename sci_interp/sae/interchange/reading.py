@@ -44,7 +44,7 @@ WRAPPERS = ("model_state_dict", "model_state", "state_dict", "sae")
 PREFIXES = ("_orig_mod.", "module.", "model.", "ae.", "sae.")
 
 #: How the readers' messages tell of objects that only code can make.
-CODE_SIGNS = ("nsupported global", "nsupported class", "allow_pickle")
+CODE_SIGNS = ("GLOBAL", "nsupported class", "allow_pickle")
 
 _SAFE = "safetensors, npz, or a torch file of tensors, numbers and texts"
 _AGAIN = "Copy or download it again"
@@ -309,7 +309,8 @@ def _guarded(path: Path, read: Callable[[], Read]) -> Read:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - damaged bytes raise anything in foreign readers
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        told = str(error).strip().rpartition("WeightsUnpickler error: ")[2]
+        reason = (told or type(error).__name__).splitlines()[0].split(". ")[0]
         if any(sign in str(error) for sign in CODE_SIGNS):
             raise InputError(
                 f"{path} needs more than tensors to be read, and its reading might run code",

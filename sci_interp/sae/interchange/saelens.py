@@ -23,7 +23,7 @@ __all__ = ["SETTINGS_FILE", "WEIGHTS_FILE", "by_settings", "by_tensors", "read"]
 SETTINGS_FILE, WEIGHTS_FILE = "cfg.json", "sae_weights.safetensors"
 SCALER_FILE, WHITENING_FILE = "activation_scaler.json", "activation_whitening.safetensors"
 
-#: Ours for each of theirs that encodes and rebuilds one layer, token by token.
+#: Ours for each of theirs that encodes token by token.
 ARCHITECTURES = {
     "standard": "relu",
     "gated": "gated",
@@ -32,6 +32,8 @@ ARCHITECTURES = {
     "jumprelu": "jumprelu",
     "batchtopk": "batch_topk",
     "matryoshka_batchtopk": "matryoshka",
+    "transcoder": "relu",
+    "jumprelu_transcoder": "jumprelu",
 }
 KINDS: Mapping[str, NormalisationKind] = {
     "none": "none",
@@ -56,7 +58,7 @@ def by_tensors(names: frozenset[str]) -> bool:  # noqa: ARG001 - of the reader's
 
 
 def read(source: Source, facts: Facts) -> Parts:
-    """Read an autoencoder of any architecture that rebuilds its own input."""
+    """Read an autoencoder, or a transcoder without a skip connection."""
     config = modern(source.config(SETTINGS_FILE))
     if not config:
         raise InputError(f"{source.path} has no {SETTINGS_FILE}", todo="Copy it from its source")
@@ -65,7 +67,9 @@ def read(source: Source, facts: Facts) -> Parts:
         _refuse(source, name)
     encoder = source.tensor("W_enc", None, None).t().contiguous()
     n_features, width = encoder.shape
-    bias = source.tensor("b_dec", width)
+    transcodes = name.endswith("transcoder")
+    decoder = source.tensor("W_dec", n_features, None if transcodes else width)
+    bias = source.tensor("b_dec", decoder.shape[1])
     architecture = ARCHITECTURES[name]
     tensors: dict[str, torch.Tensor | None] = {}
     if architecture in ("batch_topk", "matryoshka"):
@@ -83,8 +87,8 @@ def read(source: Source, facts: Facts) -> Parts:
     found = Parts(
         encoder=encoder,
         encoder_bias=source.tensor("b_mag" if architecture == "gated" else "b_enc", n_features),
-        decoder=source.tensor("W_dec", n_features, width),
-        subtracted=bias if config.get("apply_b_dec_to_input", True) else None,
+        decoder=decoder,
+        subtracted=bias if config.get("apply_b_dec_to_input", True) and not transcodes else None,
         added=bias,
         architecture=architecture,
         k=facts.settle_k(config.get("k")),
@@ -93,6 +97,7 @@ def read(source: Source, facts: Facts) -> Parts:
         norm_factor=_norm_factor(source, facts, config),
         layer=name_layer(facts, metadata.get("hook_name")),
         parent=facts.parent or metadata.get("model_name"),
+        transcodes=transcodes,
         special_tokens="trained with BOS" if metadata.get("prepend_bos") else "unknown",
         notes={"source": {key: held for key, held in metadata.items() if _plain(held)}},
     )
@@ -122,17 +127,26 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse(source: Source, name: str) -> None:
-    if "transcoder" in name or name in ("temporal", "matching_pursuit"):
-        why = "writes another layer than it reads"
-        why = why if "transcoder" in name else "does not encode a token by one product"
-        raise InputError(
-            f"{source.path} is a {name}, which {why}", allowed=", ".join(ARCHITECTURES)
-        )
+    reasons = {
+        "skip": "adds a product of what it reads to what it writes",
+        "temporal": "reads other tokens as well",
+        "matching_pursuit": "encodes step by step",
+    }
+    for word, reason in reasons.items():
+        if word in name:
+            raise InputError(
+                f"{source.path} is a {name}, which {reason}", allowed=", ".join(ARCHITECTURES)
+            )
     raise UnknownNameError("SAELens architecture", name, ARCHITECTURES)
 
 
 def _kind(source: Source, config: Mapping[str, Any]) -> NormalisationKind:
     name = str(config.get("normalize_activations") or "none")
+    if name != "none" and "transcoder" in str(config.get("architecture")):
+        raise InputError(
+            f"{source.path} is a transcoder of normalised activations ({name})",
+            allowed="transcoders of activations as they are",
+        )
     if config.get("finetuning_scaling_factor"):
         raise InputError(
             f"{source.path} has a finetuned scaling of its features",

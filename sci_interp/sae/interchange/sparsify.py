@@ -1,4 +1,7 @@
-"""EleutherAI sparsify: ``cfg.json`` beside ``sae.safetensors``; TopK, the bias subtracted."""
+"""EleutherAI sparsify: ``cfg.json`` beside ``sae.safetensors``; TopK, the bias subtracted.
+
+Transcoders subtract nothing; those with a skip connection are refused.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ def by_tensors(names: frozenset[str]) -> bool:  # noqa: ARG001 - of the reader's
 
 
 def read(source: Source, facts: Facts) -> Parts:
-    """Read a sparse coder that rebuilds its own input; its folder is named by the layer."""
+    """Read a sparse coder; its folder is named by the layer."""
     config = source.config(SETTINGS_FILE)
-    if config.get("transcode") or config.get("skip_connection") or "W_skip" in source.state:
+    if config.get("skip_connection") or "W_skip" in source.state:
         raise InputError(
-            f"{source.path} is a transcoder, which writes another layer than it reads",
-            allowed="sparse coders with transcode=false and skip_connection=false",
+            f"{source.path} adds a product of what it reads to what it writes",
+            allowed="sparse coders with skip_connection=false",
         )
     if config.get("activation", "topk") != "topk" or config.get("signed"):
         raise InputError(
@@ -38,14 +41,17 @@ def read(source: Source, facts: Facts) -> Parts:
         )
     encoder = source.tensor("encoder.weight", None, None)
     n_features, width = encoder.shape
-    bias = source.tensor("b_dec", width)
+    transcodes = bool(config.get("transcode"))
+    decoder = source.tensor("W_dec", n_features, None if transcodes else width)
+    bias = source.tensor("b_dec", decoder.shape[1])
     return Parts(
         encoder=encoder,
         encoder_bias=source.tensor("encoder.bias", n_features),
-        decoder=source.tensor("W_dec", n_features, width),
-        subtracted=bias,
+        decoder=decoder,
+        subtracted=None if transcodes else bias,
         added=bias,
-        architecture="topk",
+        architecture="transcoder" if transcodes else "topk",
+        transcodes=transcodes,
         k=facts.settle_k(config.get("k")),
         layer=name_layer(facts, None),
         parent=facts.parent,

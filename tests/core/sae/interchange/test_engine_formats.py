@@ -29,6 +29,7 @@ from checkpoint_world import (
 from safetensors.torch import save_file
 
 import sci_interp as si
+from sci_interp.sae import save_sae
 
 W = draw_weights()
 N = numbers(W)
@@ -398,8 +399,13 @@ def test_parent_layer_and_tokens_come_from_the_settings(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (saelens(MATRICES, "transcoder"), "is a transcoder, which writes another layer"),
-        (saelens(MATRICES, "temporal"), "does not encode a token by one product"),
+        (saelens(MATRICES, "skip_transcoder"), "adds a product of what it reads"),
+        (saelens(MATRICES, "temporal"), "reads other tokens as well"),
+        (saelens(MATRICES, "matching_pursuit"), "encodes step by step"),
+        (
+            saelens(MATRICES, "transcoder", normalize_activations="layer_norm"),
+            "a transcoder of normalised activations",
+        ),
         (saelens(MATRICES, "hexagonal"), "no SAELens architecture 'hexagonal'"),
         (saelens(MATRICES, "topk", k=K, normalize_activations="loud"), "normalisation.*'loud'"),
         (saelens(MATRICES, "standard", finetuning_scaling_factor=True), "finetuned scaling"),
@@ -415,9 +421,9 @@ def test_parent_layer_and_tokens_come_from_the_settings(tmp_path) -> None:
         (saev({"cls": "Swish", "params": {}}), "the activation 'Swish'"),
         (
             lambda folder: save_folder(
-                folder, "sae.safetensors", SPARSIFY, "cfg.json", {"k": K, "transcode": True}
+                folder, "sae.safetensors", SPARSIFY, "cfg.json", {"k": K, "skip_connection": True}
             ),
-            "is a transcoder, which writes another layer",
+            "adds a product of what it reads",
         ),
         (
             lambda folder: save_folder(
@@ -430,3 +436,30 @@ def test_parent_layer_and_tokens_come_from_the_settings(tmp_path) -> None:
 def test_what_cannot_be_expressed_is_refused_with_the_reason(write, message, tmp_path) -> None:
     with pytest.raises(si.SciInterpError, match=message):
         si.load_sae(write(tmp_path), **NAMED)
+
+
+@pytest.mark.parametrize("program", ["saelens", "saelens jumprelu", "sparsify"])
+def test_transcoders_write_a_layer_of_another_width(program: str, tmp_path: Path) -> None:
+    wide = torch.randn(FEATURES, 7, generator=torch.Generator().manual_seed(5))
+    bias = torch.arange(7.0)
+    if program == "sparsify":
+        tensors = {**SPARSIFY, "W_dec": wide, "b_dec": bias}
+        config = {"k": K, "transcode": True}
+        save_folder(tmp_path, "sae.safetensors", tensors, "cfg.json", config)
+    else:
+        name = "transcoder" if program == "saelens" else "jumprelu_transcoder"
+        tensors = {**MATRICES, "W_dec": wide, "b_dec": bias, "threshold": W["s"]}
+        saelens(tensors, name, d_out=7)(tmp_path)
+    sae = si.load_sae(tmp_path, **NAMED)
+    x = draw_tokens()
+    select = {"saelens": relu, "saelens jumprelu": above(W["s"].numpy()), "sparsify": highest}
+    codes = select[program](x.astype(np.float64) @ N["E"].T + N["e"])
+    np.testing.assert_allclose(dense(sae.encode(x), FEATURES), codes, atol=1e-5)
+    written = codes @ wide.double().numpy() + bias.numpy()
+    np.testing.assert_allclose(sae.reconstruct(x), written, atol=1e-4)
+    save_sae(sae, tmp_path / "kept")
+    np.testing.assert_array_equal(si.load_sae(tmp_path / "kept").reconstruct(x), sae.reconstruct(x))
+    with pytest.raises(si.SciInterpError, match="no place for another layer that is written"):
+        sae.export(tmp_path / "out", format="saelens")
+    with pytest.raises(si.SciInterpError, match="a transcoder writes another layer"):
+        sae.check(None, None)

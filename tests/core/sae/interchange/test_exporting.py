@@ -117,7 +117,7 @@ def test_esmc_has_our_codes_and_scale(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sae", "format", "message"),
+    ("sae", "name", "message"),
     [
         (make_sae("topk", "token"), "saelens", "kind 'token'.*Allowed: scale, channel, none, lay"),
         (make_sae("topk", "unit"), "saelens", "kind 'unit'"),
@@ -133,9 +133,9 @@ def test_esmc_has_our_codes_and_scale(tmp_path) -> None:
         ),
     ],
 )
-def test_what_a_format_cannot_express_is_refused(sae, format, message, tmp_path) -> None:
+def test_what_a_format_cannot_express_is_refused(sae, name, message, tmp_path) -> None:
     with pytest.raises(InputError, match=message):
-        sae.export(tmp_path / "out", format=format)
+        sae.export(tmp_path / "out", format=name)
     assert not (tmp_path / "out").exists()
 
 
@@ -144,7 +144,7 @@ def test_unknown_formats_and_full_folders_are_refused(tmp_path) -> None:
     with pytest.raises(UnknownNameError, match=r"'saelen'.*mean 'saelens'\?"):
         sae.export(tmp_path, format="saelen")
     (tmp_path / "mine.txt").write_text("")
-    with pytest.raises(InputError, match="is not empty. Choose another folder"):
+    with pytest.raises(InputError, match=r"is not empty. Choose another folder"):
         sae.export(tmp_path, format="saelens")
     with pytest.raises(InputError, match="is not empty"):
         sae.export(tmp_path / "mine.txt", format="saelens")
