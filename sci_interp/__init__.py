@@ -19,6 +19,7 @@ _HOME = {
     "InterventionResult": "causal",
     "SciInterpError": "errors",
     "SparseAutoencoder": "sae",
+    "StackedSource": "source",
     "StudyResult": "pipeline",
     "adapters": "registry",
     "annotate": "annotations",

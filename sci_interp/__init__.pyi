@@ -9,6 +9,7 @@ from .registry import load_adapter as load_adapter  # (name, model) -> Adapter
 # Verbs. Every one continues what was interrupted and opens what is finished.
 from .activations import extract as extract  # Adapter x Dataset -> ActivationStore
 from .activations import stream as stream  # Adapter x Dataset -> activations, stored nowhere
+from .source import StackedSource as StackedSource  # several layers side by side, for train
 from .sae import train as train  # activations -> SparseAutoencoder
 from .sae import fidelity as fidelity  # SparseAutoencoder x activations -> Fidelity
 from .evaluation import evaluate as evaluate  # ... x network x seeds x links -> Evaluation

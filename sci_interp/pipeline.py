@@ -219,6 +219,8 @@ class _Work:
             n_tokens=chosen.n_tokens,
             batch_size=chosen.batch_size,
             learning_rate=chosen.learning_rate or None,
+            penalty=chosen.penalty or None,
+            whitening=chosen.whitening,
             splits=UNLABELLED,
             progress=self.progress,
         )

@@ -18,6 +18,8 @@ from .schema import MAX_ENTRIES, SPLITS, Split
 __all__ = [
     "ARCHITECTURES",
     "BASELINES",
+    "LAYERED_ARCHITECTURES",
+    "PENALISED_ARCHITECTURES",
     "BaselineSettings",
     "EnrichSettings",
     "ReportSettings",
@@ -33,8 +35,11 @@ __all__ = [
 #: identity, position) is a baseline of its own; covariates are left out where it knows none.
 BASELINES = ("channels", "pca", "ica", "nuisances", "covariates", "shuffled", "probe")
 
-#: Names in ``sci_interp.sae.sparsity``, which imports torch.
-ARCHITECTURES = ("topk", "batch_topk", "matryoshka")
+#: Names in ``sci_interp.sae.sparsity``, which imports torch: those for one layer, of these those
+#: that price activity, and those for several layers.
+ARCHITECTURES = ("topk", "batch_topk", "matryoshka", "abs_topk", "relu", "gated", "jumprelu")
+PENALISED_ARCHITECTURES = ("relu", "gated", "jumprelu")
+LAYERED_ARCHITECTURES = ("transcoder", "crosscoder")
 
 _MAX_STUDY_BYTES = 2**20
 _Settings = TypeVar("_Settings")
@@ -74,6 +79,9 @@ class SaeSettings:
     batch_size: int = _setting(4096, least=1)
     #: 0 lets ``train`` choose.
     learning_rate: float = _setting(0.0, least=0.0)
+    #: Of relu, gated and jumprelu; 0 steers it to ``k`` active features.
+    penalty: float = _setting(0.0, least=0.0)
+    whitening: bool = _setting(False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +191,12 @@ def read_study(path: Path | str) -> Study:
         name: _read_table(kind, raw.get(name, {}), f"{path}: [{name}]")
         for name, kind in _TABLES.items()
     }
+    sae = tables["sae"]
+    if sae.penalty > 0 and sae.architecture not in PENALISED_ARCHITECTURES:
+        raise InputError(
+            f"{path}: [sae]: the architecture {sae.architecture!r} has no penalty",
+            allowed=", ".join(PENALISED_ARCHITECTURES),
+        )
     return Study(
         path=path,
         out=_beside(path, tables["study"].out).resolve(),
@@ -223,7 +237,8 @@ def _read_table(kind: type[_Settings], raw: Mapping[str, Any], where: str) -> _S
 
 def _check(item: Field[Any], value: Any, where: str) -> Any:
     checks = {"int": _is_int, "float": _is_number, "str": _is_text, "tuple[str, ...]": _is_texts}
-    words = {"int": "a whole number", "float": "a number", "str": "a text"}
+    checks["bool"] = _is_flag
+    words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
     kind = "str" if item.metadata["choices"] and item.name != "use" else str(item.type)
     if not checks[kind](value):
         wanted = words.get(kind, "a list of texts")
@@ -246,6 +261,10 @@ def _is_int(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     # TOML can write nan and inf.
     return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_text(value: Any) -> bool:

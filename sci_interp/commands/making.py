@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import sci_interp as si
-from sci_interp.study import ARCHITECTURES
+from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES
 
 from .arguments import (
     Commands,
@@ -57,10 +57,21 @@ def _extract(chosen: argparse.Namespace) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("activations", help="folder that extract made")
+    parser.add_argument(
+        "activations",
+        nargs="+",
+        help="folder that extract made; of a transcoder the layer read and the layer written, of a "
+        "crosscoder all",
+    )
     parser.add_argument("--features", type=int, required=True, help="number of features")
     parser.add_argument("--k", type=int, required=True, help="active features per token")
-    parser.add_argument("--architecture", choices=ARCHITECTURES, default="topk")
+    parser.add_argument(
+        "--architecture", choices=(*ARCHITECTURES, *LAYERED_ARCHITECTURES), default="topk"
+    )
+    parser.add_argument("--penalty", type=float, help="of activity, in place of steering it to k")
+    parser.add_argument("--revival", choices=("auxiliary", "resampling"), help="of dead features")
+    parser.add_argument("--centre", choices=("mean", "geometric_median"), help="first decoder bias")
+    parser.add_argument("--whitening", action="store_true", help="decorrelate the channels first")
     parser.add_argument("--n-tokens", type=int, help="tokens to train on")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
@@ -69,15 +80,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    given = ("n_tokens", "batch_size", "learning_rate")
+    given = ("n_tokens", "batch_size", "learning_rate", "penalty", "revival", "centre")
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
+    sources = [si.ActivationStore.open(folder) for folder in chosen.activations]
     si.train(
-        si.ActivationStore.open(chosen.activations),
+        sources[0] if len(sources) == 1 else si.StackedSource(sources),
         out=chosen.out,
         features=chosen.features,
         k=chosen.k,
         seed=chosen.seed,
         architecture=chosen.architecture,
+        whitening=chosen.whitening,
         **settings,
     )
     print_made(chosen.out)

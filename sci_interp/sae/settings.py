@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
 from sci_interp.errors import InputError, UnknownNameError
 from sci_interp.schema import SPLITS, Split
+from sci_interp.study import PENALISED_ARCHITECTURES
 
 from .normalisation import CENTRES, NORMALISATIONS, CentreKind, NormalisationKind
 from .preactivation import fast_dtype
@@ -22,7 +23,7 @@ Precision: TypeAlias = Literal["auto", "bfloat16", "float32"]
 Revival: TypeAlias = Literal["auxiliary", "resampling"]
 
 #: Architectures that price activity instead of counting it.
-PENALISED = ("relu", "gated", "jumprelu", "crosscoder")
+PENALISED = (*PENALISED_ARCHITECTURES, "crosscoder")
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,15 @@ class TrainingSettings:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return {**asdict(self), "splits": list(self.splits), "widths": list(self.widths)}
+        """Return the settings as JSON values; options that are not used are left out."""
+        used = {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.default is MISSING or getattr(self, item.name) != item.default
+        }
+        return {
+            name: list(held) if isinstance(held, tuple) else held for name, held in used.items()
+        }
 
     def resamples_at(self, step: int) -> bool:
         """Return whether dead features start anew after a step."""

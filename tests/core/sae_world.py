@@ -11,6 +11,7 @@ import torch
 
 from sci_interp.axis import TokenAxis
 from sci_interp.sae import SparseAutoencoder, train
+from sci_interp.sae.abs_topk import mirrored
 from sci_interp.sae.normalisation import Normalisation
 from sci_interp.sae.sparsity import sparsity_of
 from sci_interp.sae.weights import Weights
@@ -53,8 +54,11 @@ def random_sae(
     )
     weights.normalise_decoder()
     sparsity = sparsity_of(architecture, k)
-    sparsity.restore({"threshold": torch.tensor(4.0)})
+    sparsity.restore(own_tensors(architecture, n_features, width))
     mean = torch.randn(width, generator=draw)
+    if architecture == "abs_topk":
+        weights = mirrored(weights.of_features(torch.arange(n_features // 2)))
+    output = Normalisation("scale", mean.flip(0), mean.flip(0), torch.full((width,), 0.3))
     return SparseAutoencoder(
         weights=weights,
         sparsity=sparsity,
@@ -62,7 +66,18 @@ def random_sae(
         scale=np.ones(n_features, np.float32),
         firing_rate=np.zeros(n_features, np.float32),
         parent={"activations": "a" * 64, "layer": "layers.1"},
+        output=output if architecture == "transcoder" else None,
     )
+
+
+def own_tensors(architecture: str, n_features: int, width: int) -> dict[str, torch.Tensor]:
+    """Return tensors that an architecture has beside its weights."""
+    rising = torch.linspace(-1.0, 5.0, n_features)
+    if architecture == "gated":
+        return {"gate_bias": -rising, "magnitude_scale": torch.linspace(0.5, 2.0, n_features)}
+    if architecture == "crosscoder":
+        return {"widths": torch.tensor([width // 2, width - width // 2])}
+    return {"threshold": rising if architecture == "jumprelu" else torch.tensor(4.0)}
 
 
 def train_small(out: Path, **changes: Any) -> SparseAutoencoder:

@@ -32,7 +32,8 @@ def test_the_smallest_study_has_defaults(tmp_path: Path) -> None:
 
 
 def test_the_architectures_are_those_that_can_be_trained() -> None:
-    assert sorted(study.ARCHITECTURES) == sorted(sparsity.ARCHITECTURES)
+    named = [*study.ARCHITECTURES, *study.LAYERED_ARCHITECTURES]
+    assert sorted(named) == sorted(sparsity.ARCHITECTURES)
 
 
 def test_every_table_is_read(tmp_path: Path) -> None:
@@ -81,6 +82,8 @@ use = ["pca"]
         (SMALLEST + "[sae]\nk = 0", InputError, "k is 0.*at least 1"),
         (SMALLEST + "[sae]\nlearning_rate = nan", InputError, "learning_rate is nan.*a number"),
         (SMALLEST + "[sae]\nlearning_rate = inf", InputError, "learning_rate is inf.*a number"),
+        (SMALLEST + "[sae]\npenalty = 0.1", InputError, "'topk' has no penalty"),
+        (SMALLEST + "[sae]\nwhitening = 1", InputError, "whitening is 1.*true or false"),
         (SMALLEST + '[sae]\narchitecture = "x"', UnknownNameError, "'x'.*topk, batch_topk"),
         (SMALLEST + "[enrich]\nq = 2", InputError, "q is 2.*at least 0.0 and at most 1.0"),
         (SMALLEST + '[baselines]\nuse = ["pcaa"]', UnknownNameError, "'pcaa'.*mean 'pca'"),

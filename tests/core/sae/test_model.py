@@ -32,14 +32,21 @@ def dense(codes: Codes, n_features: int) -> np.ndarray:
 
 
 def defined(sae, values: np.ndarray) -> np.ndarray:
-    """The definition in float64: pre-activations, then the k highest or those above threshold."""
+    """The definition in float64: pre-activations, then the k highest or those above a floor."""
     units, weights = sae.normalisation, sae.weights
     rows = (values.astype(np.float64) - units.centre.numpy()) / units.spread.numpy()
     pre = rows @ weights.encoder.double().numpy().T + weights.encoder_bias.double().numpy()
-    if sae.architecture == "topk":
+    if sae.architecture == "gated":
+        gate_bias, scale = (held.double().numpy() for held in sae.sparsity.tensors().values())
+        reading = pre - weights.encoder_bias.double().numpy()
+        value = np.maximum(reading * scale + weights.encoder_bias.double().numpy(), 0)
+        return np.where(reading + gate_bias > 0, value, 0)
+    if sae.architecture in ("relu", "crosscoder"):
+        return np.maximum(pre, 0)
+    if sae.architecture in ("topk", "abs_topk", "transcoder"):
         edge = np.sort(pre, axis=1)[:, -sae.k, None]
         return np.where((pre >= edge) & (pre > 0), pre, 0)
-    return np.where(pre > float(sae.sparsity.threshold), pre, 0)
+    return np.where(pre > np.maximum(sae.sparsity.threshold.double().numpy(), 0), pre, 0)
 
 
 @pytest.mark.parametrize("architecture", KINDS)
