@@ -28,7 +28,7 @@ from .inspection import show as show  # folder -> what it is, from what, by whic
 # Artefacts, and how they are opened again: ActivationStore.open(path), load_sae(path) ...
 from .tokens import ActivationStore as ActivationStore
 from .sae import SparseAutoencoder as SparseAutoencoder
-from .sae import load_sae as load_sae
+from .sae import load_sae as load_sae  # also of other programs: docs/checkpoints.md
 from .evaluation import Evaluation as Evaluation
 from .matching import FeatureMatch as FeatureMatch
 from .features import FeatureStore as FeatureStore

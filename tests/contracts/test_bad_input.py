@@ -145,6 +145,30 @@ CASES = {
         "Encode activations of that model, or train an encoder on these.",
     ),
     "encode sae acts-norm --out no": ("another layer: 'blocks.1', not 'norm'.", "of that layer"),
+    # Autoencoders of other programs.
+    "encode pickled.pt acts --out no": (
+        "pickled.pt needs more than tensors to be read, and its reading might run code.",
+        "Allowed: safetensors, npz, or a torch file of tensors, numbers and texts.",
+        "Save the state dictionary alone, where it was made.",
+    ),
+    "encode cut.safetensors acts --out no": ("cut.safetensors is damaged", "download it again."),
+    "encode renamed.pt acts --out no": (
+        "renamed.pt is of no known format: renamed.pt holds decoder, encoder.",
+        "Allowed: bionemo, dictionary_learning, ",
+        "Name the file of the autoencoder, or its format.",
+    ),
+    "encode bare.safetensors acts --out no": (
+        "bare.safetensors, read as interprot, does not say k and layer and parent.",
+        "Give them: load_sae(..., k=..., layer=..., parent=...).",
+    ),
+    "encode saelens acts-norm --out no": (
+        "another layer: 'blocks.1', not 'norm'.",
+        "of that layer",
+    ),
+    "encode saelens acts --out no": (
+        "the scale of the autoencoder's features is not known",
+        "Measure it first: sae = sae.measured(activations)",
+    ),
     "enrich feats known-half --out no": (
         "the features and the annotations were made from different records: ",
         "40 and 30, and 'P30' is only in the features.",
@@ -259,6 +283,24 @@ def write_inputs(folder: Path) -> None:
     (folder / "bytes.fasta").write_bytes(b">P00\n\xff\xfe\x00")
 
 
+def save_checkpoints(folder: Path) -> None:
+    """Write autoencoders as other programs do, and some that are not whole."""
+    width, n_features = 16, 8
+    tensors = {"w_enc": torch.ones(width, n_features), "w_dec": torch.ones(n_features, width)}
+    tensors |= {"b_enc": torch.zeros(n_features), "b_pre": torch.zeros(width)}
+    save_file(tensors, folder / "bare.safetensors")
+    (folder / "cut.safetensors").write_bytes((folder / "bare.safetensors").read_bytes()[:-9])
+    torch.save({"encoder": torch.ones(2), "decoder": torch.ones(2)}, folder / "renamed.pt")
+    torch.save({"encoder": torch.ones(2), "path": folder}, folder / "pickled.pt")
+    (folder / "saelens").mkdir()
+    names = {"w_enc": "W_enc", "w_dec": "W_dec", "b_enc": "b_enc", "b_pre": "b_dec"}
+    renamed = {names[name]: tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "saelens" / "sae_weights.safetensors")
+    metadata = {"sae_lens_version": "6.0.0", "model_name": "net", "hook_name": "blocks.1"}
+    config = {"architecture": "standard", "metadata": metadata}
+    (folder / "saelens" / "cfg.json").write_text(json.dumps(config), encoding="utf-8")
+
+
 def call(line: str) -> int:
     """Run a command line in this process, and put its way of printing warnings back."""
     with warnings.catch_warnings():
@@ -270,6 +312,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder in which all commands are typed."""
     folder = tmp_path_factory.mktemp("desk")
     write_inputs(folder)
+    save_checkpoints(folder)
     save_network(folder / "net")
     save_network(folder / "other", seed=1)
     save_network(folder / "nan", change=float("nan"))
