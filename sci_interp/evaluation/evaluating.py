@@ -12,6 +12,7 @@ import pandas as pd
 
 from sci_interp.adapter import Adapter, Dataset, Measurable
 from sci_interp.annotations import AnnotationStore
+from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import EnrichmentResult
 from sci_interp.errors import InputError, StoreError
 from sci_interp.manifest import begin_artefact, clear_on_mistake
@@ -156,6 +157,9 @@ class _Request:
                     f"the activations are of another network than {self.adapter.model.name}",
                     todo="Give the network that they were extracted from",
                 )
+        if self.dataset is not None:
+            axis = TokenAxis.of(self.dataset)
+            self.acts.axis.require_same(axis, "the activations", "the dataset")
         for number, other in enumerate(self.others):
             require_fit(other, self.acts, f"autoencoder {number} of the others")
         if self.enrichment is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_adapter import FakeAdapter
+from fake_adapter import FakeAdapter, make_dataset
 from kills import read_tree, run_killed
 from quality_world import (
     MeasuringAdapter,
@@ -186,6 +186,8 @@ def mistakes():
     yield {"adapter": FakeAdapter()}, "the loss needs both an adapter and a dataset"
     yield {"adapter": FakeAdapter(), "dataset": data}, "are of another network than fake-16"
     yield {"acts": stream, "adapter": FakeAdapter(seed=3), "dataset": data}, "another network"
+    few = make_dataset(n_records=50)
+    yield {"acts": stream, "adapter": FakeAdapter(), "dataset": few}, "the dataset were made from"
     yield {"acts": random_source(width=5)}, "the autoencoder reads 16 channels"
     yield {"others": [sae]}, "autoencoder 0 of the others is given twice"
     yield {"others": [small_sae(width=8)]}, "autoencoder 0 of the others reads 8 channels"
