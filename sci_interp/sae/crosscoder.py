@@ -5,6 +5,10 @@ each with a scale of its own. A feature reads all of them and has a decoder row 
 is the sum of the layers' squared errors, and an activation is priced times the **sum** of the
 lengths of its rows, so that a feature can do without layers. At the end the length of the joined
 row is folded into the encoder; the lengths by layer (:func:`layer_lengths`) are its shares.
+
+Two features that write one layer each cost as much as one that writes both, so that a dictionary
+much wider than needed splits features by layer (Minder et al. 2025, 2504.02922). ``batch_topk`` on
+the same source has no such price, and is the crosscoder that they recommend.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class JumpReLU(Penalised):
         super().prepare(settings, weights)
         self._logarithm = torch.zeros(weights.n_features)
         self._bandwidth = 0.0
-        self.follow(self.k)
+        self.threshold = self._logarithm.exp()
 
     def begin(self, rows: torch.Tensor, weights: Weights) -> None:
         """Set one threshold for all, above which tokens have ``k`` entries."""

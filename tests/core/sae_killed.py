@@ -20,6 +20,19 @@ def train_batch_topk(out: Path) -> SparseAutoencoder:
     return train_small(out, architecture="batch_topk", n_tokens=6000)
 
 
+def train_gated(out: Path) -> SparseAutoencoder:
+    """Train with a steered price, whitening and resampling."""
+    options = {"whitening": True, "revival": "resampling", "centre": "geometric_median"}
+    return train_small(out, architecture="gated", n_tokens=6000, dead_after=600, **options)
+
+
+def train_jumprelu(out: Path) -> SparseAutoencoder:
+    """Train thresholds."""
+    return train_small(out, architecture="jumprelu", n_tokens=6000, dead_after=1000)
+
+
 with tempfile.TemporaryDirectory() as warm:
     train_topk(Path(warm) / "topk")
     train_batch_topk(Path(warm) / "batch_topk")
+    train_gated(Path(warm) / "gated")
+    train_jumprelu(Path(warm) / "jumprelu")
