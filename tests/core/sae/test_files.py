@@ -98,6 +98,7 @@ def test_pickles_never_run(folder, tmp_path) -> None:
         ({"scale": torch.zeros(64, dtype=torch.float64)}, "'scale' .* torch.float64"),
         ({"mean": torch.full((16,), float("nan"))}, "'mean' .* NaN"),
         ({"threshold": None}, "needs the tensor 'threshold'"),
+        ({"threshold": torch.zeros(64)}, r"threshold of a batch_topk .* \(64,\).*single number"),
     ],
 )
 def test_wrong_tensors_are_refused(changes, message, folder) -> None:
@@ -107,8 +108,30 @@ def test_wrong_tensors_are_refused(changes, message, folder) -> None:
 
 
 @pytest.mark.parametrize(
+    ("architecture", "changes", "message"),
+    [
+        ("jumprelu", {"threshold": torch.tensor(1.0)}, r"'threshold' of a jumprelu .*n_features"),
+        ("jumprelu", {"threshold": torch.zeros(63)}, r"'threshold' .* \(63,\).*\(64,\)"),
+        ("gated", {"gate_bias": torch.full((64,), float("inf"))}, "'gate_bias' .* NaN or infinity"),
+        ("gated", {"magnitude_scale": None}, "needs the tensor 'magnitude_scale'"),
+        ("crosscoder", {"widths": None}, "needs the tensor 'widths'"),
+        ("transcoder", {"output_mean": None}, "lacks the tensor 'output_mean'"),
+        ("transcoder", {"decoder": torch.zeros(64, 15)}, r"'decoder' .* \(64, 15\)"),
+    ],
+)
+def test_wrong_tensors_of_an_architecture_are_refused(
+    architecture, changes, message, tmp_path
+) -> None:
+    save_sae(random_sae(architecture=architecture), tmp_path / "sae")
+    change_tensors(tmp_path / "sae", **changes)
+    with pytest.raises(StoreError, match=message):
+        load_sae(tmp_path / "sae")
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"n_written": "16"}, "no usable 'n_written'"),
         ({"format": 2}, "has the format 2.*newer version"),
         ({"format": None}, "does not say its format"),
         ({"architecture": "gate"}, "no architecture 'gate'.*topk"),
