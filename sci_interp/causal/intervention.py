@@ -198,6 +198,11 @@ class _Request:
 def _require_fit(adapter: Adapter, sae: SparseAutoencoder, layer: str) -> None:
     """Refuse an autoencoder of another layer or network."""
     width = require_layer(adapter, layer)
+    if sae.output is not None:
+        raise StoreError(
+            f"the transcoder writes another layer than it reads: {sae.parent.get('writes', '')!r}",
+            todo="Intervene with an autoencoder of one layer",
+        )
     if width != sae.width or sae.parent.get("layer", layer) != layer:
         raise StoreError(
             f"the autoencoder reads {sae.width} channels of layer "

@@ -51,7 +51,7 @@ def measure_activity(
     """Count the tokens of the ranges on which each feature fires."""
     fired = np.zeros(sae.n_features, np.int64)
     for start, stop in ranges:
-        codes = sae.encode(source.read(start, stop))
+        codes = sae.encode(sae.pairs(source.read(start, stop))[0])
         fired += np.bincount(codes.feature, minlength=sae.n_features)
     return Activity(fired, sum(stop - start for start, stop in ranges))
 

@@ -14,7 +14,7 @@ from sci_interp.adapter import Adapter, Dataset, Replacement, TokenLoss
 from sci_interp.errors import InputError, SciInterpError
 from sci_interp.manifest import write_atomically
 from sci_interp.schema import RECORD, Split
-from sci_interp.source import ActivationSource
+from sci_interp.source import ActivationSource, StackedSource
 
 from .model import SparseAutoencoder
 from .statistics import token_ranges
@@ -112,8 +112,14 @@ def fidelity(
     Raises
     ------
     InputError
-        If the splits hold no token or only equal ones, or only one of adapter and dataset is given.
+        If the splits hold no token or only equal ones, or only one of adapter and dataset is given,
+        or both with an autoencoder of several layers.
     """
+    if adapter is not None and isinstance(source, StackedSource):
+        raise InputError(
+            f"the network's loss is measured at one layer, and {source.layer!r} is several",
+            todo="Leave adapter and dataset out for a transcoder or crosscoder",
+        )
     if (adapter is None) != (dataset is None):
         raise InputError(
             "the loss needs both an adapter and a dataset", todo="Give both or neither"

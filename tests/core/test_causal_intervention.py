@@ -380,6 +380,9 @@ def test_an_autoencoder_of_another_layer_or_network_is_refused() -> None:
     ):
         with pytest.raises(StoreError, match=message):
             run(sae=dataclasses.replace(sae, parent=parent), layer=LAYER)
+    transcoder = dataclasses.replace(sae, output=sae.normalisation)
+    with pytest.raises(StoreError, match="writes another layer than it reads"):
+        run(sae=transcoder, layer=LAYER)
 
 
 def test_a_feature_that_fires_in_no_test_block_is_refused() -> None:

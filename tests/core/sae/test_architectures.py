@@ -10,7 +10,9 @@ import pytest
 from kills import read_tree, run_killed
 from sae_world import planted_source, train_small
 
-from sci_interp.errors import InputError
+from sci_interp.errors import InputError, StoreError
+from sci_interp.evaluation.activity import measure_activity
+from sci_interp.features import encode
 from sci_interp.sae import SparseAutoencoder, fidelity, load_sae, save_sae, train
 from sci_interp.sae.crosscoder import layer_lengths
 from sci_interp.source import ArraySource, StackedSource
@@ -125,6 +127,11 @@ def test_a_transcoder_reads_one_layer_and_writes_the_other(revival, tmp_path) ->
     assert (sae.parent["layer"], sae.parent["writes"]) == ("attention", "mlp")
     save_sae(sae, tmp_path / "copy")
     np.testing.assert_array_equal(load_sae(tmp_path / "copy").reconstruct(read), rebuilt)
+    features = encode(sae, source.sources[0], out=tmp_path / "features", progress=False)
+    np.testing.assert_array_equal(features.read(0, 500).feature, sae.encode(read).feature)
+    assert measure_activity(sae, source, [(0, 500)]).n_fired.sum() == 1500
+    with pytest.raises(StoreError, match="the encoder reads 32 channels and layer 'mlp' has 24"):
+        encode(sae, source.sources[1], out=tmp_path / "others", progress=False)
     with pytest.raises(InputError, match="StackedSource of the two layers"):
         fidelity(sae, source.sources[0])
 

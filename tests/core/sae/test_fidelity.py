@@ -16,7 +16,7 @@ from sci_interp.adapter import TokenLoss
 from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError, SciInterpError
 from sci_interp.sae import fidelity, train
-from sci_interp.source import ArraySource
+from sci_interp.source import ArraySource, StackedSource
 
 
 def test_numbers_are_their_definitions(tmp_path) -> None:
@@ -122,6 +122,9 @@ def test_what_cannot_be_measured_is_refused() -> None:
     sae = random_sae(width=32)
     with pytest.raises(InputError, match="both an adapter and a dataset"):
         fidelity(sae, source, adapter=LinearAdapter(source))
+    with pytest.raises(InputError, match=r"measured at one layer, and 'array \+ array' is several"):
+        both = StackedSource([source, source])
+        fidelity(sae, both, adapter=LinearAdapter(source), dataset=object())
     with pytest.raises(InputError, match="vault hold no token"):
         fidelity(sae, source, splits=("vault",))
     sizes = iter([10, 10, 11, 10])
