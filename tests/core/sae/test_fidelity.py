@@ -122,8 +122,8 @@ def test_what_cannot_be_measured_is_refused() -> None:
     sae = random_sae(width=32)
     with pytest.raises(InputError, match="both an adapter and a dataset"):
         fidelity(sae, source, adapter=LinearAdapter(source))
+    both = StackedSource([source, source])
     with pytest.raises(InputError, match=r"measured at one layer, and 'array \+ array' is several"):
-        both = StackedSource([source, source])
         fidelity(sae, both, adapter=LinearAdapter(source), dataset=object())
     with pytest.raises(InputError, match="vault hold no token"):
         fidelity(sae, source, splits=("vault",))
