@@ -57,10 +57,10 @@ level of each feature, and of all features together (`level`). *Random direction
 many directions of B's own activations, drawn at random with the same variances, and B's sparsity;
 the level that 1 % of A's features exceed (`random level`).
 
-The null says that two features see the same tokens for more than their position's sake. It does not
-say that they are one: most features of any network that reads the same residues beat it, as the last
-row shows, where B has learned nothing and sees but the identity of residues and their neighbours.
-Random directions are the harder comparison.
+The null says that two features see the same tokens for more than their position's sake. It does
+not say that they are one: most features of any network that reads the same residues beat it, as the
+last row shows, where B has learned nothing and sees but residues and their neighbours. Random
+directions are the harder comparison.
 
 The autoencoders are small and see few proteins many times ({distinct} tokens of training and
 discovery blocks, {epochs:.0f} times each). How stable larger ones on more proteins are is not
