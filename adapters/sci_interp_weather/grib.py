@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import xarray as xr
 
 from sci_interp.errors import InputError, MissingExtraError
 
-__all__ = ["open_grib"]
+__all__ = ["import_projections_first", "open_grib"]
 
 #: ecCodes short names by type of level; further keys choose one level.
 _WANTED: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
@@ -21,6 +23,16 @@ _WANTED: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("2t", "10u", "10v"), {"typeOfLevel": "surface"}),
     (("z", "gh", "t", "u", "v", "q", "w"), {"typeOfLevel": "isobaricInhPa"}),
 )
+
+
+def import_projections_first() -> None:
+    """Import pyproj, where it is installed, ahead of ecCodes.
+
+    Wheels of both bring a PROJ library of their own; where that of ecCodes is loaded first, the
+    interpreter crashes when it ends. Packages of storm tracks import pyproj.
+    """
+    if importlib.util.find_spec("pyproj") is not None:
+        importlib.import_module("pyproj")
 
 
 def open_grib(path: Path, *, chunks: Any = None) -> list[xr.Dataset]:
@@ -36,6 +48,7 @@ def open_grib(path: Path, *, chunks: Any = None) -> list[xr.Dataset]:
     InputError
         If the file is damaged, or messages of one variable do not fit together.
     """
+    import_projections_first()
     try:
         import cfgrib
         from cfgrib.xarray_plugin import CfGribBackend

