@@ -206,7 +206,7 @@ def _require_fit(encoder: Encoder, source: ActivationSource, check_parent: bool)
 
 def _require_scale(encoder: Encoder) -> None:
     """Refuse an autoencoder of another program whose file told nothing of its activations."""
-    if getattr(encoder, "training", {}).get("scale") == "unmeasured":
+    if "scale" in getattr(encoder, "training", {}).get("unmeasured", ()):
         raise StoreError(
             "the scale of the autoencoder's features is not known, and codes are stored in parts "
             "of it",

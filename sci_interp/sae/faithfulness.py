@@ -17,7 +17,7 @@ from sci_interp.schema import RECORD, Split
 from sci_interp.source import ActivationSource, StackedSource
 
 from .model import SparseAutoencoder
-from .statistics import token_ranges
+from .statistics import UNMEASURED, token_ranges
 
 __all__ = ["Fidelity", "fidelity"]
 
@@ -123,6 +123,11 @@ def fidelity(
     if (adapter is None) != (dataset is None):
         raise InputError(
             "the loss needs both an adapter and a dataset", todo="Give both or neither"
+        )
+    if adapter is not None and "mean" in sae.training.get(UNMEASURED, ()):
+        raise InputError(
+            "the loss is compared with that of the mean, which the file of this autoencoder lacks",
+            todo="Measure it first: sae = sae.measured(activations)",
         )
     start, stop = source.axis.token_range(list(splits))
     if start == stop:

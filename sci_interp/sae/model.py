@@ -60,7 +60,7 @@ class SparseAutoencoder:
         ``activations``, ``blocks_seen``.
     training : mapping
         Settings and results of its training; of one that another program made, ``format``,
-        ``special_tokens`` and ``scale="unmeasured"`` where the scale is not known.
+        ``special_tokens`` and ``unmeasured``, the names of what its file lacks.
     output : Normalisation or None
         Units of what is decoded where that is another layer, as of a transcoder.
     """

@@ -7,16 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource
 
 from .model import SparseAutoencoder
+from .normalisation import Normalisation
+from .sparsity import sparsity_of
 
-__all__ = ["UNMEASURED", "measure", "token_ranges", "with_statistics"]
+__all__ = ["FROM_ACTIVATIONS", "UNMEASURED", "measure", "token_ranges", "with_statistics"]
 
-#: Stands as ``training["scale"]`` of an autoencoder whose file told nothing of its activations.
+#: Key of ``training`` under which an autoencoder of another program lists what its file lacks.
 UNMEASURED = "unmeasured"
+#: What activations tell.
+FROM_ACTIVATIONS = ("mean", "scale", "firing_rate")
 
 #: Tokens that are read at once.
 BLOCK = 16_384
@@ -86,11 +91,27 @@ def measure(
         About how many tokens to read at most.
     """
     ranges = token_ranges(*source.axis.token_range(list(splits)), n_tokens)
-    total = np.zeros(sae.width)
+    read, written = np.zeros(sae.width), np.zeros(sae.weights.decoder.shape[1])
     for start, stop in ranges:
-        total += source.read(start, stop).sum(0, dtype=np.float64)
-    mean = torch.from_numpy(total / sum(stop - start for start, stop in ranges)).float()
-    measured = with_statistics(sae, source, splits=splits, n_tokens=n_tokens)
-    training = {name: held for name, held in measured.training.items() if name != "scale"}
-    units = replace(sae.normalisation, mean=mean)
-    return replace(measured, normalisation=units, training=training)
+        given, target = sae.pairs(source.read(start, stop))
+        read += given.sum(0, dtype=np.float64)
+        written += target.sum(0, dtype=np.float64)
+    n_seen = sum(stop - start for start, stop in ranges)
+    found = with_statistics(sae, source, splits=splits, n_tokens=n_tokens)
+    training = {name: held for name, held in found.training.items() if name != UNMEASURED}
+    sparsity = sae.sparsity
+    if "k" in sae.training.get(UNMEASURED, ()):
+        k = min(max(1, round(found.training["l0"])), sae.n_features)
+        sparsity = sparsity_of(sae.architecture, k)
+        sparsity.restore(sae.sparsity.tensors())
+    return replace(
+        found,
+        sparsity=sparsity,
+        normalisation=_with_mean(sae.normalisation, read / n_seen),
+        output=None if sae.output is None else _with_mean(sae.output, written / n_seen),
+        training=training,
+    )
+
+
+def _with_mean(units: Normalisation, mean: NDArray[np.float64]) -> Normalisation:
+    return replace(units, mean=torch.from_numpy(mean).float())

@@ -207,7 +207,7 @@ def _esmc(sae: SparseAutoencoder, layer: int | None) -> dict[str, bytes | str]:
     if folded.encoder_bias.abs().max() > 1e-6 * reach:
         raise _cannot(sae, "an encoder bias", ("none",))
     number = _esmc_number(sae) if layer is None else layer
-    measured = sae.training.get("scale") != UNMEASURED
+    measured = "scale" not in sae.training.get(UNMEASURED, ())
     tensors = {
         "W_enc": folded.encoder.t().contiguous(),
         "W_dec": folded.decoder.contiguous(),

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from sci_interp.errors import InputError, MissingExtraError
 
+from . import esmc
+from .reading import Source
+
 __all__ = ["download", "is_hub_id"]
 
 #: What a checkpoint can consist of; code is not among it.
@@ -22,7 +25,7 @@ def is_hub_id(name: str) -> bool:
     return not Path(Path(name).parts[0]).exists()
 
 
-def download(name: str, revision: str | None) -> Path:
+def download(name: str, revision: str | None, *, layer: int | None = None) -> Path:
     """Return the local folder, or file, of a checkpoint on the hub.
 
     Parameters
@@ -31,6 +34,8 @@ def download(name: str, revision: str | None) -> Path:
         ``owner/name``, or with the folder or file inside it.
     revision
         Branch, tag or commit.
+    layer
+        The only layer that is wanted of a repository with a file for each.
 
     Raises
     ------
@@ -39,29 +44,40 @@ def download(name: str, revision: str | None) -> Path:
     InputError
         If the hub has no such thing, or cannot be reached.
     """
+    owner, repository, *inner = name.split("/")
+    whole = f"{owner}/{repository}"
+    inside = "/".join(inner)
+    if inside:
+        beside = "".join(f"{folder}/" for folder in inner[:-1])
+        patterns = [inside, f"{inside}/*", f"{beside}*.json"]
+    else:
+        root = _fetch(whole, revision, ["config.json"])
+        source = Source(root)
+        one = layer is not None and esmc.by_settings(source)
+        patterns = ["config.json", f"layer_{layer}.safetensors"] if one else list(PATTERNS)
+    found = Path(_fetch(whole, revision, patterns), *inner)
+    if not found.exists():
+        raise InputError(f"{whole} holds no {inside}", todo="Look at the files of the repository")
+    return found
+
+
+def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
     try:
         hub = import_module("huggingface_hub")
     except ImportError:
         raise MissingExtraError("huggingface_hub", "protein") from None
-    owner, repository, *inner = name.split("/")
-    inside = "/".join(inner)
-    patterns = [f"{inside}*", f"{inside}/*"] if inside else list(PATTERNS)
     try:
-        root = hub.snapshot_download(
-            f"{owner}/{repository}",
-            revision=revision,
-            allow_patterns=patterns,
-            ignore_patterns=["*.py", "*.pkl", "*.pickle"],
+        return Path(
+            hub.snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=patterns,
+                ignore_patterns=["*.py", "*.pkl", "*.pickle"],
+            )
         )
     except Exception as error:  # noqa: BLE001 - the hub's client raises what its transport raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"there is no folder {name}, and the hub does not give it: {reason}",
+            f"there is no folder {repository}, and the hub does not give it: {reason}",
             todo="Check the name, or download it and name the folder",
         ) from None
-    found = Path(root, *inner)
-    if not found.exists():
-        raise InputError(
-            f"{owner}/{repository} holds no {inside}", todo="Look at the files of the repository"
-        )
-    return found

@@ -109,13 +109,13 @@ def load_sae(
     if name.startswith(BUNDLED):
         return _load_own(name, facts)
     if not place.exists() and isinstance(path, str) and is_hub_id(name):
-        place = download(name, revision)
+        place = download(name, revision, layer=layer if isinstance(layer, int) else None)
     own = not place.exists() or any((place / each).is_file() for each in _OWN)
     if format == "sci-interp" or (format == "auto" and own):
         return _load_own(place, facts)
     source = Source(place, max_bytes)
     found = find_format(source) if format == "auto" else format
-    return assemble(reader_of(found).read(source, facts), source, found)
+    return assemble(reader_of(found).read(source, facts), facts, source, found)
 
 
 def _load_own(path: Path | str, facts: Facts) -> SparseAutoencoder:

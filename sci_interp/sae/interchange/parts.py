@@ -15,7 +15,7 @@ from sci_interp.sae.abs_topk import mirrored
 from sci_interp.sae.model import SparseAutoencoder
 from sci_interp.sae.normalisation import Normalisation, NormalisationKind
 from sci_interp.sae.sparsity import sparsity_of
-from sci_interp.sae.statistics import UNMEASURED
+from sci_interp.sae.statistics import FROM_ACTIVATIONS, UNMEASURED
 from sci_interp.sae.weights import Weights
 
 from .reading import Source
@@ -131,22 +131,25 @@ class Parts:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def assemble(parts: Parts, source: Source, name: str) -> SparseAutoencoder:
+def assemble(parts: Parts, facts: Facts, source: Source, name: str) -> SparseAutoencoder:
     """Build the autoencoder.
 
     Parameters
     ----------
     parts, source
         What was read, and where.
+    facts
+        What the user gave.
     name
         Of the format.
 
     Raises
     ------
     InputError
-        If facts are missing, all of which are named, or shapes do not agree.
+        If facts are missing, all of which are named, or one that is given has no place.
     """
     _require_facts(parts, source, name)
+    _require_used(parts, facts, source, name)
     n_features, width = parts.encoder.shape
     written = parts.decoder.shape[1]
     assert len(parts.decoder) == n_features and (parts.transcodes or written == width)
@@ -167,9 +170,15 @@ def assemble(parts: Parts, source: Source, name: str) -> SparseAutoencoder:
             f"k={sparsity.k} is not usable with {n_features} features of {source.path}"
         )
     sparsity.restore({key: held for key, held in parts.tensors.items() if held is not None})
-    training = {"format": name, "special_tokens": parts.special_tokens, **parts.notes}
-    if parts.scale is None:
-        training["scale"] = UNMEASURED
+    unknown = [each for each in FROM_ACTIVATIONS if each != "scale" or parts.scale is None]
+    if parts.k is None:
+        unknown.append("k")
+    training = {
+        "format": name,
+        "special_tokens": parts.special_tokens,
+        UNMEASURED: unknown,
+        **parts.notes,
+    }
     scale = torch.ones(weights.n_features) if parts.scale is None else parts.scale
     return SparseAutoencoder(
         weights=weights,
@@ -234,3 +243,27 @@ def _require_facts(parts: Parts, source: Source, name: str) -> None:
             allowed="; ".join(f"{fact}: {_MEANING[fact]}" for fact in missing),
             todo=f"Give them: load_sae(..., {', '.join(f'{fact}=...' for fact in missing)})",
         )
+
+
+def _require_used(parts: Parts, facts: Facts, source: Source, name: str) -> None:
+    """Refuse a fact that the checkpoint contradicts, or that has no meaning for it."""
+    in_batches = parts.architecture in ("batch_topk", "matryoshka")
+    ranked = parts.architecture == "topk"
+    per_token = facts.threshold == "per_token"
+    # Given batches and a rule for single tokens, what is read is topk.
+    renamed = per_token and facts.architecture == "batch_topk" and parts.architecture == "topk"
+    used = {
+        "k": parts.k,
+        "norm_factor": parts.norm_factor,
+        "normalisation": parts.kind,
+        "architecture": facts.architecture if renamed else parts.architecture,
+        "threshold": facts.threshold if (ranked if per_token else in_batches) else None,
+    }
+    for fact, held in used.items():
+        given = getattr(facts, fact)
+        if given not in (None, held):
+            raise InputError(
+                f"{fact}={given!r} is given, and {source.path}, read as {name}, "
+                + ("has no use for it" if held is None else f"has {held!r}"),
+                todo=f"Leave out {fact}",
+            )

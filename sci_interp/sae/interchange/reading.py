@@ -1,7 +1,7 @@
 """Files of other programs, read without running anything that they hold.
 
 Tensors come from safetensors, ``torch.load(weights_only=True)`` and ``numpy.load`` without pickles,
-settings from JSON and safe YAML; sizes are looked at first.
+settings from JSON alone; sizes are looked at first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,24 +66,24 @@ class Source:
         self.path = path
         self.folder = path if path.is_dir() else path.parent
         self.max_bytes = max_bytes
-        self._configs: dict[str, Mapping[str, Any] | None] = {}
+        self._configs: dict[str, Mapping[str, Any]] = {}
 
     def has(self, name: str) -> bool:
         """Return whether a file of that name is there."""
         return (self.folder / name).is_file()
 
     def config(self, name: str = "config.json") -> Mapping[str, Any]:
-        """Return a JSON object or YAML mapping beside the weights; empty where there is none.
+        """Return a JSON object beside the weights; empty where there is none.
 
         Raises
         ------
         InputError
-            If a JSON file is damaged, too large, or no object.
+            If the file is damaged, too large, or no object.
         """
         if name not in self._configs:
             path = self.folder / name
-            self._configs[name] = _read_settings(path) if path.is_file() else None
-        return self._configs[name] or {}
+            self._configs[name] = _read_settings(path) if path.is_file() else {}
+        return self._configs[name]
 
     @cached_property
     def weights(self) -> Path:
@@ -244,13 +243,12 @@ class Source:
     def _torch_entries(self, path: Path) -> Mapping[str, Any]:
         if zipfile.is_zipfile(path):
             self._require_small(path)
+        whole: Path | io.BytesIO = path
         with path.open("rb") as handle:
-            # A file may begin with one line of JSON; the torch file follows.
-            if handle.read(1) == b"{":
+            if handle.read(1) == b"{":  # one line of JSON; the torch file follows
                 handle.readline(MAX_TEXT_BYTES)
-            else:
-                handle.seek(0)
-            loaded = torch.load(io.BytesIO(handle.read()), map_location="cpu", weights_only=True)
+                whole = io.BytesIO(handle.read())
+        loaded = torch.load(whole, map_location="cpu", weights_only=True)
         if not isinstance(loaded, Mapping):
             raise TypeError(f"it holds {type(loaded).__name__}, not tensors by name")
         return loaded
@@ -277,30 +275,14 @@ def strip_prefixes(state: Mapping[str, Any]) -> Mapping[str, Any]:
     return state
 
 
-def _read_settings(path: Path) -> Mapping[str, Any] | None:
+def _read_settings(path: Path) -> Mapping[str, Any]:
     size = path.stat().st_size
     if size > MAX_TEXT_BYTES:
         raise _too_large(path, size, MAX_TEXT_BYTES)
-    text = _guarded(path, lambda: path.read_text(encoding="utf-8"))
-    if path.suffix == ".json":
-        found = _guarded(path, lambda: json.loads(text))
-        if not isinstance(found, dict):
-            raise InputError(f"{path} does not hold a JSON object", todo=_AGAIN)
-        return found
-    return _read_yaml(text)
-
-
-def _read_yaml(text: str) -> Mapping[str, Any] | None:
-    """Return a mapping; None without a reader, or where only tags that make objects would do."""
-    try:
-        yaml = import_module("yaml")
-    except ImportError:
-        return None
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
+    found = _guarded(path, lambda: json.loads(path.read_text(encoding="utf-8")))
+    if not isinstance(found, dict):
+        raise InputError(f"{path} does not hold a JSON object", todo=_AGAIN)
+    return found
 
 
 def _guarded(path: Path, read: Callable[[], Read]) -> Read:

@@ -26,6 +26,7 @@ from checkpoint_world import (
     save_folder,
     save_torch,
 )
+from sae_world import planted_source
 from safetensors.torch import save_file
 
 import sci_interp as si
@@ -457,6 +458,12 @@ def test_transcoders_write_a_layer_of_another_width(program: str, tmp_path: Path
     np.testing.assert_allclose(dense(sae.encode(x), FEATURES), codes, atol=1e-5)
     written = codes @ wide.double().numpy() + bias.numpy()
     np.testing.assert_allclose(sae.reconstruct(x), written, atol=1e-4)
+    _, both = planted_source(width=WIDTH + 7, n_tokens=400)
+    measured = sae.measured(both)
+    assert measured.output is not None and measured.training["format"] == program.split()[0]
+    seen = both.read(*both.axis.token_range(["train", "discovery"])).mean(0)
+    np.testing.assert_allclose(measured.normalisation.mean, seen[:WIDTH], atol=1e-5)
+    np.testing.assert_allclose(measured.output.mean, seen[WIDTH:], atol=1e-5)
     save_sae(sae, tmp_path / "kept")
     np.testing.assert_array_equal(si.load_sae(tmp_path / "kept").reconstruct(x), sae.reconstruct(x))
     with pytest.raises(si.SciInterpError, match="no place for another layer that is written"):

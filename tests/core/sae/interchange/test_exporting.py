@@ -109,7 +109,7 @@ def test_esmc_has_our_codes_and_scale(tmp_path) -> None:
     np.testing.assert_allclose(dense(again.encode(x), FEATURES), ours, atol=2e-5)
     np.testing.assert_array_equal(again.scale, sae.scale)
     assert (again.k, dict(again.parent)) == (5, dict(sae.parent))
-    unmeasured = replace(sae, training={"scale": "unmeasured"}, parent={"layer": "embed_tokens"})
+    unmeasured = replace(sae, training={"unmeasured": ["scale"]}, parent={"layer": "embed_tokens"})
     unmeasured.export(tmp_path / "ones", format="esmc")
     assert (load_file(tmp_path / "ones" / "layer_0.safetensors")["max"] == 1).all()
     replace(sae, parent={}).export(tmp_path / "nine", format="esmc", layer=9)

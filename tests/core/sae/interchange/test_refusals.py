@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import sci_interp as si
 from sci_interp.errors import InputError, MissingExtraError, StoreError, UnknownNameError
 from sci_interp.sae import save_sae
-from sci_interp.sae.interchange import hub, reading
+from sci_interp.sae.interchange import hub
 
 W = draw_weights()
 INTERPROT = {"w_enc": W["E"].t(), "w_dec": W["D"], "b_enc": W["e"], "b_pre": W["d"]}
@@ -67,6 +67,16 @@ def test_missing_facts_are_asked_for_by_name(tensors, facts, missing, tmp_path) 
         ({**LINEAR, "b_dec": W["d"], **COUNTED}, {"architecture": "topk", "k": 7}, "says k=5"),
         (HUB, {"architecture": "topk"}, "'topk' is given, and .* is 'relu'"),
         (HUB, {"k": 0}, "k=0 is not usable"),
+        (HUB, {**NAMED, "norm_factor": 2.0}, r"norm_factor=2\.0 is given, and .* has 1\.0"),
+        (HUB, {**NAMED, "threshold": 0.5}, r"threshold=0\.5 is given, .* has no use for it"),
+        (HUB, {**NAMED, "threshold": "per_token"}, "'per_token' is given, .* has no use for it"),
+        (HUB, {**NAMED, "normalisation": "token"}, "'token' is given, .* has 'none'"),
+        (INTERPROT, {**NAMED, "k": K, "architecture": "relu"}, "'relu' is given, .* has 'topk'"),
+        (
+            {**LINEAR, "b_dec": W["d"], **COUNTED},
+            {**NAMED, "architecture": "topk", "threshold": 0.5},
+            "no use for it. Leave out threshold",
+        ),
         (INTERPROT, {"k": 49, **NAMED}, "k=49 is not usable with 48 features"),
         (HUB, {"norm_factor": 0.0}, "norm_factor=0.0 is not usable"),
         (HUB, {"threshold": float("nan")}, "threshold=nan is not usable"),
@@ -121,16 +131,6 @@ def test_pickled_code_never_runs(tmp_path) -> None:
     with pytest.raises(InputError, match=r"is damaged, or no file of weights"):
         si.load_sae(tmp_path / "b.safetensors", **NAMED)
     assert not ran.exists()
-
-
-def test_yaml_that_makes_objects_is_not_read(tmp_path) -> None:
-    made = tmp_path / "made"
-    text = f"!!python/object/apply:os.mkdir ['{made}']\n"
-    (tmp_path / "config.yaml").write_text(text)
-    assert reading.Source(tmp_path).config("config.yaml") == {}
-    assert not made.exists()
-    (tmp_path / "plain.yaml").write_text("layer: 3\n")
-    assert reading.Source(tmp_path).config("plain.yaml") == {"layer": 3}
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors", "npz"])
@@ -229,12 +229,31 @@ def test_the_hub_gives_a_folder(tmp_path, monkeypatch) -> None:
     save_torch(tmp_path / "layer_3", "ae.pt", HUB)
     sae = si.load_sae("Elana/InterPLM-esm2-8m/layer_3", **NAMED, revision="v1")
     assert sae.training["format"] == "interplm"
-    assert asked == [("Elana/InterPLM-esm2-8m", "v1", ["layer_3*", "layer_3/*"])]
+    assert asked == [("Elana/InterPLM-esm2-8m", "v1", ["layer_3", "layer_3/*", "*.json"])]
     with pytest.raises(InputError, match=r"holds no weights.*layer_3"):
         si.load_sae("Elana/InterPLM-esm2-8m")
     assert not any("py" in pattern for pattern in asked[-1][2])
     with pytest.raises(InputError, match=r"InterPLM-esm2-8m holds no layer_9"):
         si.load_sae("Elana/InterPLM-esm2-8m/layer_9")
+
+
+def test_one_layer_of_many_is_downloaded_alone(tmp_path, monkeypatch) -> None:
+    client = pytest.importorskip("huggingface_hub")
+    config = {"model_type": "esmc_sae", "k": K, "available_layers": [26, 27]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tensors = {"W_enc": W["E"].t().contiguous(), "W_dec": W["D"], "b_dec": W["d"]}
+    tensors |= {"idf": W["s"], "max": W["s"].clone()}
+    save_file(tensors, tmp_path / "layer_27.safetensors")
+    asked = []
+
+    def snapshot_download(_repository: str, **settings) -> str:
+        asked.append(settings["allow_patterns"])
+        return str(tmp_path)
+
+    monkeypatch.setattr(client, "snapshot_download", snapshot_download)
+    sae = si.load_sae("biohub/ESMC-600M-sae-k64", layer=27, parent="biohub/ESMC-600M")
+    assert asked == [["config.json"], ["config.json", "layer_27.safetensors"]]
+    assert sae.parent["layer"] == "layers.26"
 
 
 def test_an_unreachable_hub_is_one_message(monkeypatch) -> None:
@@ -263,6 +282,14 @@ def test_paths_are_no_hub_names(tmp_path, monkeypatch) -> None:
         assert not hub.is_hub_id(name), name
 
 
+def test_rule_for_single_tokens_takes_the_place_of_a_batch(tmp_path) -> None:
+    path = save_torch(tmp_path, "ae.pt", {**LINEAR, "b_dec": W["d"], **COUNTED})
+    sae = si.load_sae(path, **NAMED, architecture="batch_topk", threshold="per_token")
+    assert (sae.architecture, sae.k) == ("topk", K)
+    given = si.load_sae(path, **NAMED, architecture="batch_topk", threshold=0.25)
+    assert (given.architecture, float(given.sparsity.threshold)) == ("batch_topk", 0.25)
+
+
 def test_encode_refuses_an_unknown_scale(tmp_path) -> None:
     from sae_world import planted_source
 
@@ -270,6 +297,8 @@ def test_encode_refuses_an_unknown_scale(tmp_path) -> None:
     sae = si.load_sae(save_torch(tmp_path, "ae.pt", HUB), layer="array", parent="array")
     with pytest.raises(StoreError, match=r"scale .* is not known.*sae\.measured\(activations\)"):
         si.encode(sae, source, out=tmp_path / "features", progress=False)
+    with pytest.raises(InputError, match="the mean, which the file of this autoencoder lacks"):
+        si.fidelity(sae, source, adapter=object(), dataset=object())
     measured = sae.measured(source)
     highest = np.zeros(FEATURES)
     start, stop = source.axis.token_range(["train", "discovery"])
@@ -280,7 +309,8 @@ def test_encode_refuses_an_unknown_scale(tmp_path) -> None:
     np.testing.assert_allclose(
         measured.normalisation.mean, source.read(start, stop).mean(0), atol=1e-5
     )
-    assert "scale" not in measured.training
+    assert "unmeasured" not in measured.training
+    assert (sae.k, measured.k) == (1, round(len(codes.value) / (stop - start)))
     save_sae(measured, tmp_path / "kept")
     again = si.load_sae(tmp_path / "kept")
     np.testing.assert_array_equal(

@@ -235,10 +235,10 @@ def test_special_tokens_and_scale_are_carried(tmp_path) -> None:
     )
     assert interprot_sae.training["special_tokens"] == "trained with BOS and EOS"
     assert hub.training["special_tokens"] == "left out"
-    assert hub.training["scale"] == "unmeasured"
+    assert hub.training["unmeasured"] == ["mean", "scale", "firing_rate", "k"]
     np.testing.assert_array_equal(version_1.scale, W["s"].numpy())
     np.testing.assert_array_equal(biohub.scale, W["s"].numpy())
-    assert "scale" not in biohub.training
+    assert biohub.training["unmeasured"] == ["mean", "firing_rate"]
     assert (biohub.k, biohub.parent["layer"]) == (K, "encoder.layer.3")
 
 
@@ -265,7 +265,7 @@ def test_ones_are_no_measurement(tmp_path) -> None:
     save_file({**tensors, "idf": ones, "max": ones.clone()}, tmp_path / "layer_23.safetensors")
     with pytest.warns(UserWarning, match="'max' of .* is all ones, which is no measurement"):
         sae = si.load_sae(tmp_path, parent="a")
-    assert sae.training["scale"] == "unmeasured"
+    assert "scale" in sae.training["unmeasured"]
     silent = torch.ones(FEATURES)
     silent[:5], silent[5:] = 0.0, 4.0
     save_file({**tensors, "idf": ones, "max": silent}, tmp_path / "layer_23.safetensors")
