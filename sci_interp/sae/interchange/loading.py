@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from sci_interp.errors import InputError
+from sci_interp.errors import InputError, SciInterpError
 from sci_interp.sae.files import BUNDLED, CONFIG_FILE
 from sci_interp.sae.files import load_sae as load_own
 from sci_interp.sae.model import SparseAutoencoder
@@ -115,7 +115,16 @@ def load_sae(
         return _load_own(place, facts)
     source = Source(place, max_bytes)
     found = find_format(source) if format == "auto" else format
-    return assemble(reader_of(found).read(source, facts), facts, source, found)
+    reader = reader_of(found)
+    try:
+        return assemble(reader.read(source, facts), facts, source, found)
+    except SciInterpError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{source.path}, read as {found}, has settings that make no sense: {error}",
+            todo="Copy or download it again, or name another format",
+        ) from None
 
 
 def _load_own(path: Path | str, facts: Facts) -> SparseAutoencoder:

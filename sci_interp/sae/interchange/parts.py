@@ -155,7 +155,11 @@ def assemble(parts: Parts, facts: Facts, source: Source, name: str) -> SparseAut
     assert len(parts.decoder) == n_features and (parts.transcodes or written == width)
     subtracted = torch.zeros(width) if parts.subtracted is None else parts.subtracted
     added = torch.zeros(written) if parts.added is None else parts.added
-    factor = float(parts.norm_factor or 1.0)
+    factor = float(parts.norm_factor or 0.0)
+    if not (math.isfinite(factor) and factor > 0):
+        raise InputError(
+            f"the norm factor of {source.path} is {factor}", allowed="a positive number"
+        )
     weights = Weights(
         encoder=parts.encoder,
         encoder_bias=torch.zeros(n_features) if parts.encoder_bias is None else parts.encoder_bias,

@@ -470,3 +470,22 @@ def test_transcoders_write_a_layer_of_another_width(program: str, tmp_path: Path
         sae.export(tmp_path / "out", format="saelens")
     with pytest.raises(si.SciInterpError, match="a transcoder writes another layer"):
         sae.check(None, None)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        saelens(MATRICES, "topk", k="many"),
+        saelens(MATRICES, "topk", k=[3]),
+        saelens(MATRICES, "standard", metadata="6.0.0"),
+        learned("AutoEncoderTopK", {**LINEAR, "b_dec": W["d"], "k": torch.ones(2)}),
+        learned("MatryoshkaBatchTopKSAE", {**MATRICES, **COUNTED, "group_sizes": [8, 40]}),
+        llamascopium("jumprelu", dataset_average_activation_norm={"in": "long"}),
+        llamascopium("jumprelu", dataset_average_activation_norm={"in": -1.0}),
+        saev({"cls": "TopK", "params": [5]}),
+        saev({"cls": "TopK", "params": {"top_k": 1e999}}),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(write, tmp_path: Path) -> None:
+    with pytest.raises(si.SciInterpError):
+        si.load_sae(write(tmp_path), **NAMED)
