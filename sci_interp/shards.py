@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import StoreError
-from .manifest import digest_file, sync_folder
+from .manifest import Manifest, digest_file, read_manifest, sync_folder
 
 __all__ = ["group_files", "read_group", "verify_file", "verify_folder", "write_group"]
 
@@ -108,6 +108,20 @@ def verify_file(root: Path, name: str, digests: Mapping[str, str]) -> None:
             f"{path} is damaged: its bytes are not those that were written",
             todo="Delete the artefact and make it again, or restore it from a copy",
         )
+
+
+def read_whole(root: Path, kind: str) -> Manifest:
+    """Return the manifest of a finished artefact, after a check of all its files.
+
+    Raises
+    ------
+    StoreError
+        If the folder is no artefact of the kind, is unfinished, or one of its files is damaged.
+    """
+    manifest = read_manifest(root, kind)
+    for name in manifest.files:
+        verify_file(root, name, manifest.files)
+    return manifest
 
 
 def verify_folder(root: Path, name: str, digests: Mapping[str, str]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from sci_interp.errors import StoreError
-from sci_interp.manifest import finish_artefact, read_manifest, write_atomically
+from sci_interp.manifest import finish_artefact, write_atomically
+from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
 
 __all__ = ["GATES_1_TO_3", "GATES_2_AND_3", "Candidates"]
@@ -94,7 +95,7 @@ class Candidates:
             If the folder holds none, or a file of it cannot be read.
         """
         path = Path(path)
-        read_manifest(path, "candidates")
+        read_whole(path, "candidates")
         try:
             summary = json.loads((path / _SUMMARY_FILE).read_text(encoding="utf-8"))
             return cls(**{name: read_table(path, name) for name in _TABLES}, **summary)

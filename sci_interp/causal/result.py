@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sci_interp.manifest import digest_json, read_manifest
-from sci_interp.shards import verify_file
+from sci_interp.shards import read_whole
 from sci_interp.tables import read_table
 
 __all__ = ["CHOSEN", "EFFECTS", "KIND", "InterventionResult", "part_name"]
@@ -62,9 +62,7 @@ class InterventionResult:
             If the folder is none, is unfinished, or one of its files is damaged.
         """
         path = Path(path)
-        manifest = read_manifest(path, KIND)
-        for name in manifest.files:
-            verify_file(path, name, manifest.files)
+        manifest = read_whole(path, KIND)
         parts = sorted(
             name.removesuffix(".parquet")
             for name in manifest.files

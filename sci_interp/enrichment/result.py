@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sci_interp.errors import StoreError
 from sci_interp.manifest import (
     Manifest,
-    digest_file,
     digest_json,
     finish_artefact,
     read_manifest,
     write_atomically,
 )
+from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
 
 from .design import Design, SplitSize, format_design
@@ -170,13 +169,7 @@ def load_enrichment(path: Path | str) -> EnrichmentResult:
         If the folder is no enrichment, is unfinished, or one of its files is damaged.
     """
     path = Path(path)
-    manifest = read_manifest(path, KIND)
-    for name, digest in manifest.files.items():
-        if not (path / name).is_file() or digest_file(path / name) != digest:
-            raise StoreError(
-                f"{path / name} is missing or damaged",
-                todo="Delete the folder and run enrich again",
-            )
+    manifest = read_whole(path, KIND)
     sources = json.loads((path / SOURCES_FILE).read_text(encoding="utf-8"))
     return EnrichmentResult(
         table=read_table(path, "links"),

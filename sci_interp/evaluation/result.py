@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from sci_interp.manifest import finish_artefact, read_manifest, write_atomically
+from sci_interp.manifest import finish_artefact, write_atomically
 from sci_interp.sae import Fidelity
-from sci_interp.shards import verify_file
+from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
 
 from .activity import DENSE, REDUNDANT
@@ -82,9 +82,7 @@ class Evaluation:
             If the folder is none, is unfinished, or one of its files is damaged.
         """
         path = Path(path)
-        manifest = read_manifest(path, KIND)
-        for name in manifest.files:
-            verify_file(path, name, manifest.files)
+        manifest = read_whole(path, KIND)
         found = json.loads((path / SUMMARY_FILE).read_text(encoding="utf-8"))
         tables = {
             name: read_table(path, name) for name in TABLES if f"{name}.parquet" in manifest.files

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sci_interp.manifest import finish_artefact, read_manifest, write_atomically
-from sci_interp.shards import verify_file
+from sci_interp.manifest import finish_artefact, write_atomically
+from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
 
 __all__ = ["KIND", "MIN_BLOCKS", "FeatureMatch"]
@@ -60,9 +60,7 @@ class FeatureMatch:
             If the folder is none, is unfinished, or one of its files is damaged.
         """
         path = Path(path)
-        manifest = read_manifest(path, KIND)
-        for name in manifest.files:
-            verify_file(path, name, manifest.files)
+        manifest = read_whole(path, KIND)
         summary = json.loads((path / SUMMARY_FILE).read_text(encoding="utf-8"))
         return cls(read_table(path, TABLE), summary, manifest.settings, path)
 
