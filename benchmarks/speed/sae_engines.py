@@ -1,0 +1,466 @@
+"""One engine in a process of its own: lines of JSON in, lines of JSON out.
+
+Started by ``sae_training.py`` with an interpreter that has the engine; it imports nothing of
+sci_interp unless that is the engine. Each engine runs a step as its own training loop does, at its
+own defaults, but for what all share: activations, seed, Adam, learning rate, warm-up and decay.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all engines are given alike.
+
+    Attributes
+    ----------
+    engine, architecture : str
+        A name in :data:`ENGINES`, and ``"topk"`` or ``"batch_topk"``.
+    features, k, batch_size, n_steps, seed, threads : int
+        Sizes of the run.
+    learning_rate, warm_up, decay : float
+        Highest rate, and the shares of the steps in which it rises and falls.
+    data : str
+        Folder with ``train.npy``, ``held_out.npy`` and perhaps ``directions.npy``.
+    """
+
+    engine: str
+    architecture: str
+    features: int
+    k: int
+    batch_size: int
+    n_steps: int
+    seed: int
+    threads: int
+    learning_rate: float
+    warm_up: float
+    decay: float
+    data: str
+
+    def rate_at(self, step: int) -> float:
+        """Return the share of the learning rate at a step: linear rise, constant, linear fall."""
+        rise = (step + 1) / max(1.0, self.warm_up * self.n_steps)
+        fall = (self.n_steps - step) / max(1.0, self.decay * self.n_steps)
+        return min(1.0, rise, fall)
+
+    @property
+    def warm_up_steps(self) -> int:
+        """Steps in which the rate rises."""
+        return max(1, round(self.warm_up * self.n_steps))
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps in which the rate falls."""
+        return max(1, round(self.decay * self.n_steps))
+
+
+class Engine:
+    """A training run that can be stepped and looked at."""
+
+    def step(self, rows: torch.Tensor) -> None:
+        """Learn from a batch ``(batch_size, width)``."""
+        raise NotImplementedError
+
+    def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which features are active on a batch as in training, and its reconstruction.
+
+        Returns
+        -------
+        active : (n_features,) int64
+            Tokens on which each feature is active.
+        rebuilt : (batch_size, width) float32
+        """
+        raise NotImplementedError
+
+    def dictionary(self) -> torch.Tensor:
+        """Return decoder rows ``(n_features, width)``."""
+        raise NotImplementedError
+
+
+class Plain(Engine):
+    """Dense PyTorch, as one writes it from the paper: autograd, scatter, ``torch.optim.Adam``."""
+
+    def __init__(self, task: Task, rows: torch.Tensor) -> None:
+        self.task = task
+        self.done = 0
+        decoder = nn.functional.normalize(torch.randn(task.features, rows.shape[1]), dim=1)
+        self.decoder = nn.Parameter(decoder)
+        self.encoder = nn.Parameter(decoder.clone())
+        self.encoder_bias = nn.Parameter(torch.zeros(task.features))
+        self.decoder_bias = nn.Parameter(rows.mean(0))
+        held = [self.encoder, self.encoder_bias, self.decoder, self.decoder_bias]
+        self.adam = torch.optim.Adam(held, lr=task.learning_rate)
+
+    def code(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the dense code of a batch."""
+        k = self.task.k
+        pre = (rows - self.decoder_bias) @ self.encoder.t() + self.encoder_bias
+        flat = torch.relu(pre)
+        if self.task.architecture == "batch_topk":
+            flat, k = flat.reshape(1, -1), k * len(rows)
+        top = flat.topk(k, dim=1, sorted=False)
+        return torch.zeros_like(flat).scatter(1, top.indices, top.values).reshape(pre.shape)
+
+    def step(self, rows: torch.Tensor) -> None:
+        """One step with the decoder held at unit length."""
+        rebuilt = self.code(rows) @ self.decoder + self.decoder_bias
+        (rebuilt - rows).square().sum(1).mean().backward()
+        with torch.no_grad():
+            slope = self.decoder.grad
+            assert slope is not None
+            slope -= (slope * self.decoder).sum(1, keepdim=True) * self.decoder
+            share = self.task.rate_at(self.done)
+            self.adam.param_groups[0]["lr"] = self.task.learning_rate * share
+            self.adam.step()
+            self.adam.zero_grad()
+            self.decoder /= self.decoder.norm(dim=1, keepdim=True)
+        self.done += 1
+
+    @torch.no_grad()
+    def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`Engine`."""
+        code = self.code(rows)
+        return (code > 0).sum(0), code @ self.decoder + self.decoder_bias
+
+    def dictionary(self) -> torch.Tensor:
+        """See :class:`Engine`."""
+        return self.decoder.detach()
+
+
+class Ours(Engine):
+    """``sci_interp.train`` after it has read and normalised a batch."""
+
+    def __init__(self, task: Task, rows: torch.Tensor) -> None:
+        from sci_interp.sae.initialisation import initial_weights
+        from sci_interp.sae.settings import resolve_settings
+        from sci_interp.sae.trainer import Trainer
+
+        settings = resolve_settings(
+            features=task.features,
+            k=task.k,
+            seed=task.seed,
+            architecture=task.architecture,
+            n_tokens=task.n_steps * task.batch_size,
+            batch_size=task.batch_size,
+            learning_rate=task.learning_rate,
+            splits=("train",),
+            normalisation="scale",
+            warm_up=task.warm_up,
+            decay=task.decay,
+            auxiliary=1 / 32,
+            dead_after=None,
+            blend=0.8,
+            precision="auto",
+        )
+        sample = rows[: max(32_768, task.features)]
+        self.trainer = Trainer(initial_weights(sample, settings), settings)
+        self.trainer.begin(sample)
+
+    def step(self, rows: torch.Tensor) -> None:
+        """The trainer's own step."""
+        self.trainer.update(rows)
+
+    @torch.no_grad()
+    def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`Engine`."""
+        from sci_interp.sae.gradients import reconstruction_pass
+        from sci_interp.sae.preactivation import PreActivation
+
+        trainer = self.trainer
+        pre = PreActivation(trainer.weights, trainer.settings.dtype)(rows)
+        done = reconstruction_pass(rows, trainer.weights, trainer.sparsity.select(pre))
+        return done.counts, rows + done.error
+
+    def dictionary(self) -> torch.Tensor:
+        """See :class:`Engine`."""
+        return self.trainer.weights.decoder
+
+
+class Sparsify(Engine):
+    """EleutherAI sparsify: the body of its trainer's hook, with its ``adam`` option."""
+
+    def __init__(self, task: Task, rows: torch.Tensor) -> None:
+        from sparsify import SparseCoder, SparseCoderConfig
+
+        if task.architecture != "topk":
+            raise NotImplementedError("sparsify has no BatchTopK")
+        config = SparseCoderConfig(num_latents=task.features, k=task.k)
+        self.coder = SparseCoder(rows.shape[1], config)
+        self.coder.b_dec.data = rows[: task.batch_size].mean(0)
+        self.adam = torch.optim.Adam(self.coder.parameters(), lr=task.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.adam, task.rate_at)
+        self.silent = torch.zeros(task.features, dtype=torch.int64)
+
+    def step(self, rows: torch.Tensor) -> None:
+        """Unit rows, forward, backward, parallel gradient removed, Adam, counts."""
+        fired = torch.zeros_like(self.silent, dtype=torch.bool)
+        self.coder.set_decoder_norm_to_unit_norm()
+        variance = (rows - rows.mean(0)).pow(2).sum()
+        out = self.coder(rows, rows, total_variance=variance)
+        fired[out.latent_indices.flatten()] = True
+        out.fvu.backward()
+        self.coder.remove_gradient_parallel_to_decoder_directions()
+        self.adam.step()
+        self.adam.zero_grad()
+        self.schedule.step()
+        self.silent += len(rows)
+        self.silent[fired] = 0
+
+    @torch.no_grad()
+    def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`Engine`."""
+        out = self.coder(rows)
+        active = out.latent_indices[out.latent_acts > 0]
+        return torch.bincount(active, minlength=self.coder.num_latents), out.sae_out
+
+    def dictionary(self) -> torch.Tensor:
+        """See :class:`Engine`."""
+        assert self.coder.W_dec is not None
+        return self.coder.W_dec.detach()
+
+
+class DictionaryLearning(Engine):
+    """dictionary_learning: ``TopKTrainer`` or ``BatchTopKTrainer``, ``update``."""
+
+    def __init__(self, task: Task, rows: torch.Tensor) -> None:
+        from dictionary_learning.trainers.batch_top_k import BatchTopKTrainer
+        from dictionary_learning.trainers.top_k import TopKTrainer
+
+        make = TopKTrainer if task.architecture == "topk" else BatchTopKTrainer
+        self.trainer = make(
+            steps=task.n_steps,
+            activation_dim=rows.shape[1],
+            dict_size=task.features,
+            k=task.k,
+            layer=0,
+            lm_name="none",
+            lr=task.learning_rate,
+            warmup_steps=task.warm_up_steps,
+            decay_start=max(task.n_steps - task.decay_steps, task.warm_up_steps + 1),
+            seed=task.seed,
+            device="cpu",
+        )
+        self.done = 0
+
+    def step(self, rows: torch.Tensor) -> None:
+        """The trainer's own step."""
+        self.trainer.update(self.done, rows)
+        self.done += 1
+
+    @torch.no_grad()
+    def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`Engine`."""
+        code = self.trainer.ae.encode(rows, use_threshold=False)
+        return (code > 0).sum(0), self.trainer.ae.decode(code)
+
+    def dictionary(self) -> torch.Tensor:
+        """See :class:`Engine`."""
+        return self.trainer.ae.decoder.weight.detach().t()
+
+
+class SAELens(Engine):
+    """SAELens: ``SAETrainer.step``; optionally with its own bfloat16 autocast."""
+
+    autocast = False
+
+    def __init__(self, task: Task, rows: torch.Tensor) -> None:
+        from sae_lens.config import SAETrainerConfig
+        from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+        from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
+        from sae_lens.training.sae_trainer import SAETrainer
+
+        sizes = {"d_in": rows.shape[1], "d_sae": task.features, "k": task.k, "device": "cpu"}
+        if task.architecture == "topk":
+            self.sae = TopKTrainingSAE(TopKTrainingSAEConfig(**sizes))
+        else:
+            self.sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**sizes))
+        config = SAETrainerConfig(
+            total_training_samples=task.n_steps * task.batch_size,
+            train_batch_size_samples=task.batch_size,
+            lr=task.learning_rate,
+            lr_end=task.learning_rate / 10,
+            lr_warm_up_steps=task.warm_up_steps,
+            lr_decay_steps=task.decay_steps,
+            autocast=self.autocast,
+        )
+        self.trainer = SAETrainer(config, self.sae, data_provider=iter(()))
+
+    def step(self, rows: torch.Tensor) -> None:
+        """The trainer's own step."""
+        self.trainer.step(rows)
+        self.trainer.n_training_steps += 1
+
+    @torch.no_grad()
+    def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`Engine`."""
+        code = self.sae.encode(rows)
+        return (code > 0).sum(0), self.sae.decode(code)
+
+    def dictionary(self) -> torch.Tensor:
+        """See :class:`Engine`."""
+        return self.sae.W_dec.detach()
+
+
+class SAELensAutocast(SAELens):
+    """SAELens with ``autocast=True``."""
+
+    autocast = True
+
+
+class Unused(ModuleType):
+    """A module whose every name is there and is used by nobody."""
+
+    def __getattr__(self, name: str) -> type:
+        """Return some class."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return nn.Module
+
+
+class Overcomplete(Engine):
+    """overcomplete: the body of ``train_sae`` with mean squared error."""
+
+    def __init__(self, task: Task, rows: torch.Tensor) -> None:
+        # Networks for images and plots need torchvision and OpenCV; training needs neither.
+        for name in ("models", "visualization"):
+            unused = Unused(f"overcomplete.{name}")
+            sys.modules.setdefault(unused.__name__, unused)
+        from overcomplete.sae import BatchTopKSAE, TopKSAE
+        from overcomplete.sae.trackers import DeadCodeTracker
+
+        if task.architecture == "topk":
+            self.sae = TopKSAE(rows.shape[1], task.features, top_k=task.k)
+        else:
+            self.sae = BatchTopKSAE(rows.shape[1], task.features, top_k=task.k * task.batch_size)
+        self.sae.train()
+        self.tracker = DeadCodeTracker(task.features, "cpu")
+        self.adam = torch.optim.Adam(self.sae.parameters(), lr=task.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.adam, task.rate_at)
+
+    def step(self, rows: torch.Tensor) -> None:
+        """Forward, dead codes, backward, clipped gradient, Adam."""
+        self.adam.zero_grad()
+        _, code, rebuilt = self.sae(rows)
+        loss = (rows - rebuilt).square().mean()
+        self.tracker.update(code)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.sae.parameters(), 1.0)
+        self.adam.step()
+        self.schedule.step()
+
+    @torch.no_grad()
+    def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`Engine`."""
+        _, code, rebuilt = self.sae(rows)
+        return (code > 0).sum(0), rebuilt
+
+    def dictionary(self) -> torch.Tensor:
+        """See :class:`Engine`."""
+        return self.sae.get_dictionary().detach()
+
+
+#: Engine and the distribution whose version is reported, by name.
+ENGINES: dict[str, tuple[Callable[[Task, torch.Tensor], Engine], str]] = {
+    "sci_interp": (Ours, "sci-interp"),
+    "plain": (Plain, "torch"),
+    "sparsify": (Sparsify, "eai-sparsify"),
+    "dictionary_learning": (DictionaryLearning, "dictionary-learning"),
+    "sae_lens": (SAELens, "sae-lens"),
+    "sae_lens_autocast": (SAELensAutocast, "sae-lens"),
+    "overcomplete": (Overcomplete, "overcomplete"),
+}
+
+
+def quality(engine: Engine, held_out: torch.Tensor, task: Task) -> dict[str, float]:
+    """Return FVU and share of dead features on tokens that no step has seen."""
+    error, active = 0.0, torch.zeros(task.features, dtype=torch.int64)
+    for rows in held_out.split(task.batch_size):
+        found, rebuilt = engine.look(rows)
+        active += found
+        error += float((rebuilt - rows).double().square().sum())
+    spread = float((held_out - held_out.mean(0)).double().square().sum())
+    return {
+        "fvu": error / spread,
+        "l0": float(active.sum()) / len(held_out),
+        "dead": float((active == 0).float().mean()),
+    }
+
+
+def recovery(dictionary: torch.Tensor, directions: torch.Tensor) -> dict[str, float]:
+    """Return mean highest cosine of planted directions, and the share found at 0.9."""
+    unit = nn.functional.normalize(dictionary.float(), dim=1)
+    highest = torch.cat([(part @ unit.t()).amax(1) for part in directions.split(512)])
+    return {"mmcs": float(highest.mean()), "recall": float((highest >= 0.9).float().mean())}
+
+
+def replies(task: Task, orders: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Answer orders: ``steps`` runs that many, ``finish`` tells the rest."""
+    torch.set_num_threads(task.threads)
+    folder = Path(task.data)
+    train, held_out = (
+        torch.from_numpy(np.load(folder / f"{name}.npy", allow_pickle=False))
+        for name in ("train", "held_out")
+    )
+    make, distribution = ENGINES[task.engine]
+    torch.manual_seed(task.seed)
+    make(task, train).step(train[: task.batch_size])  # compiles, allocates, imports
+    torch.manual_seed(task.seed)
+    begun = time.perf_counter()
+    engine = make(task, train)
+    yield {
+        "start": time.perf_counter() - begun,
+        "version": f"{distribution} {metadata.version(distribution)}",
+        **quality(engine, held_out, task),
+    }
+    n_batches = len(train) // task.batch_size
+    done = 0
+    for order in orders:
+        if "steps" not in order:
+            break
+        wall, processor = [], []
+        for _ in range(order["steps"]):
+            first = done % n_batches * task.batch_size
+            rows = train[first : first + task.batch_size]
+            before = time.perf_counter(), time.process_time()
+            engine.step(rows)
+            wall.append(time.perf_counter() - before[0])
+            processor.append(time.process_time() - before[1])
+            done += 1
+        yield {"wall": wall, "processor": processor, **quality(engine, held_out, task)}
+    found: dict[str, Any] = {}
+    if (folder / "directions.npy").is_file():
+        planted = torch.from_numpy(np.load(folder / "directions.npy", allow_pickle=False))
+        found = recovery(engine.dictionary(), planted)
+    yield found
+
+
+def main() -> None:
+    """Answer on standard output; whatever an engine prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    orders = (json.loads(line) for line in sys.stdin)
+    task = Task(**next(orders))
+    try:
+        for reply in replies(task, orders):
+            print(json.dumps(reply), file=answers, flush=True)
+    except (ImportError, NotImplementedError) as error:
+        print(json.dumps({"skipped": str(error)}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
