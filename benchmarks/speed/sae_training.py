@@ -94,11 +94,12 @@ class Worker:
     def __init__(self, python: str, task: Task) -> None:
         threads = str(task.threads)
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, str(HERE / "sae_engines.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if task.engine not in (OURS, PLAIN) else None,
+            stderr=self._complaints,
             text=True,
             env=environment,
         )
@@ -121,11 +122,13 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait()
+        self._process.communicate()
+        self._complaints.close()
 
     def _last_words(self) -> str:
-        _, complaint = self._process.communicate()
-        lines = (complaint or "").strip().splitlines()
+        self._process.wait()
+        self._complaints.seek(0)
+        lines = self._complaints.read().strip().splitlines()
         return lines[-1] if lines else "its process ended without a word"
 
 
