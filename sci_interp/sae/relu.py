@@ -55,7 +55,7 @@ class ReLU(Penalised):
         return Pass(loss, value, error, gradient, pattern.subset(active).counts())
 
     def revive(self, features: torch.Tensor, weights: Weights) -> None:
-        """Give the features a typical bias, and decoder rows of a typical length."""
+        """Give the features a typical bias."""
         weights.encoder_bias[features] = weights.encoder_bias.median()
 
     def finish(self, weights: Weights) -> Weights:
