@@ -21,6 +21,7 @@ _HOME = {
     "SparseAutoencoder": "sae",
     "StackedSource": "source",
     "StudyResult": "pipeline",
+    "Sweep": "sae",
     "adapters": "registry",
     "annotate": "annotations",
     "calibrate": "enrichment",
@@ -39,6 +40,7 @@ _HOME = {
     "show": "inspection",
     "stream": "activations",
     "surface": "candidates",
+    "sweep": "sae",
     "train": "sae",
     "write_report": "report",
 }

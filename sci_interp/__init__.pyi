@@ -11,6 +11,7 @@ from .activations import extract as extract  # Adapter x Dataset -> ActivationSt
 from .activations import stream as stream  # Adapter x Dataset -> activations, stored nowhere
 from .source import StackedSource as StackedSource  # several layers side by side, for train
 from .sae import train as train  # activations -> SparseAutoencoder
+from .sae import sweep as sweep  # activations -> Sweep: many, in one pass
 from .sae import fidelity as fidelity  # SparseAutoencoder x activations -> Fidelity
 from .evaluation import evaluate as evaluate  # ... x network x seeds x links -> Evaluation
 from .matching import match as match  # two SparseAutoencoders x activations -> FeatureMatch
@@ -29,6 +30,7 @@ from .inspection import show as show  # folder -> what it is, from what, by whic
 from .tokens import ActivationStore as ActivationStore
 from .sae import SparseAutoencoder as SparseAutoencoder
 from .sae import load_sae as load_sae  # also of other programs: docs/checkpoints.md
+from .sae import Sweep as Sweep
 from .evaluation import Evaluation as Evaluation
 from .matching import FeatureMatch as FeatureMatch
 from .features import FeatureStore as FeatureStore

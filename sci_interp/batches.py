@@ -51,7 +51,9 @@ class ShuffledBatches:
     batch_size
         Rows of a batch.
     seed
-        Order of blocks and rows.
+        Order of the rows inside the buffer.
+    block_seed
+        Order of the blocks; by default ``seed``.
     block_tokens
         Most tokens of a block. Blocks are whole records; a longer record is cut.
     buffer_blocks
@@ -70,6 +72,7 @@ class ShuffledBatches:
         splits: Sequence[Split],
         batch_size: int,
         seed: int,
+        block_seed: int | None = None,
         block_tokens: int = BLOCK_TOKENS,
         buffer_blocks: int = BUFFER_BLOCKS,
     ) -> None:
@@ -81,6 +84,7 @@ class ShuffledBatches:
             )
         self._source = source
         self._seed = seed
+        self._block_seed = seed if block_seed is None else block_seed
         self._batch_size = batch_size
         self._buffer_blocks = buffer_blocks
         self._blocks = _training_blocks(source.axis, splits, block_tokens)
@@ -93,7 +97,7 @@ class ShuffledBatches:
             )
         self._epoch = self._draw_epoch(0)
         self._loaded: tuple[int, int] | None = None
-        self._rows = np.zeros(0, np.int64)
+        self._orders: dict[int, NDArray[np.int64]] = {}
         self._values = np.zeros((0, source.width), np.float32)
 
     @property
@@ -111,15 +115,27 @@ class ShuffledBatches:
 
         Steps in ascending order read every block once an epoch; any other step costs one buffer.
         """
-        parts = [self._load(buffer)[self._rows[rows]] for buffer, rows in self._pieces(step)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self.batches(step, [self._seed])[0]
+
+    def batches(self, step: int, seeds: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Return the batches of one step for several orders of rows inside the same buffer.
+
+        Each is what :meth:`batch` returns where ``seed`` is that seed and ``block_seed`` is this
+        one's; the blocks are read once for all.
+        """
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in seeds]
+        for buffer, rows in self._pieces(step):
+            values = self._load(buffer)
+            for part, seed in zip(parts, seeds, strict=True):
+                part.append(values[self._row_order(buffer, seed)[rows]])
+        return [part[0] if len(part) == 1 else np.concatenate(part) for part in parts]
 
     def tokens(self, step: int) -> NDArray[np.int64]:
         """Return the tokens ``(batch_size,)`` on the axis whose rows :meth:`batch` returns."""
         parts = []
         for buffer, rows in self._pieces(step):
-            tokens, order = self._order(buffer)
-            parts.append(tokens[order[rows]])
+            tokens = self._tokens(buffer)
+            parts.append(tokens[self._permutation(buffer, self._seed, len(tokens))[rows]])
         return np.concatenate(parts)
 
     def _pieces(self, step: int) -> list[tuple[int, slice]]:
@@ -146,7 +162,7 @@ class ShuffledBatches:
         ]
 
     def _draw_epoch(self, number: int) -> _Epoch:
-        order = np.random.default_rng([self._seed, number]).permutation(len(self._blocks))
+        order = np.random.default_rng([self._block_seed, number]).permutation(len(self._blocks))
         blocks = self._blocks[order]
         ends = np.cumsum(blocks[:, 1] - blocks[:, 0])
         starts = np.append(0, ends[self._buffer_blocks - 1 :: self._buffer_blocks])
@@ -158,22 +174,31 @@ class ShuffledBatches:
         first = buffer * self._buffer_blocks
         return self._epoch.blocks[first : first + self._buffer_blocks]
 
-    def _order(self, buffer: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return a buffer's tokens in the order of reading, and the order its rows are used in."""
-        tokens = np.concatenate([np.arange(start, stop) for start, stop in self._members(buffer)])
-        rng = np.random.default_rng([self._seed, self._epoch.number, buffer])
-        return tokens, rng.permutation(len(tokens))
+    def _tokens(self, buffer: int) -> NDArray[np.int64]:
+        """Return a buffer's tokens in the order of reading."""
+        return np.concatenate([np.arange(start, stop) for start, stop in self._members(buffer)])
+
+    def _permutation(self, buffer: int, seed: int, n_rows: int) -> NDArray[np.int64]:
+        return np.random.default_rng([seed, self._epoch.number, buffer]).permutation(n_rows)
+
+    def _row_order(self, buffer: int, seed: int) -> NDArray[np.int64]:
+        """Return the order in which the rows of the loaded buffer are used under a seed."""
+        if seed not in self._orders:
+            self._orders[seed] = self._permutation(buffer, seed, len(self._values))
+        return self._orders[seed]
 
     def _load(self, buffer: int) -> NDArray[np.float32]:
         wanted = (self._epoch.number, buffer)
         if self._loaded != wanted:
             # The old buffer is freed first, so that never two are in memory.
             self._loaded = None
+            self._orders.clear()
             self._values = np.zeros((0, self._source.width), np.float32)
-            tokens, self._rows = self._order(buffer)
-            values = np.empty((len(tokens), self._source.width), np.float32)
+            members = self._members(buffer).tolist()
+            n_rows = sum(stop - start for start, stop in members)
+            values = np.empty((n_rows, self._source.width), np.float32)
             at = 0
-            for start, stop in self._members(buffer).tolist():
+            for start, stop in members:
                 values[at : at + stop - start] = self._source.read(start, stop)
                 at += stop - start
             self._values, self._loaded = values, wanted

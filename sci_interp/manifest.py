@@ -40,6 +40,7 @@ _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "z
 _VERBS = {
     "activations": "extract",
     "sae": "train",
+    "sweep": "sweep",
     "features": "encode",
     "annotations": "annotate",
     "enrichment": "enrich",

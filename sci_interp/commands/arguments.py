@@ -77,6 +77,7 @@ def open_data(chosen: argparse.Namespace) -> tuple[Adapter, Dataset]:
 
 _EXAMPLES = {
     "--baseline": "NAME=FOLDER, e.g. shuffled=run/shuffled-features",
+    "--grid": "NAME=VALUE,VALUE, e.g. architecture=topk,batch_topk",
     "--option": "NAME=PATH, e.g. features=features.tsv",
     "--splits": "NAME=SHARE, e.g. train=0.4,discovery=0.3,test=0.3",
 }

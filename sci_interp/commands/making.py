@@ -1,8 +1,9 @@
-"""Commands that make artefacts from models and data: extract, train, encode, annotate."""
+"""Commands that make artefacts from models and data: extract, train, sweep, encode, annotate."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import sci_interp as si
 from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES
@@ -14,6 +15,7 @@ from .arguments import (
     add_seed,
     add_splits,
     open_data,
+    parse_pairs,
     parse_shares,
     print_made,
 )
@@ -82,9 +84,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _train(chosen: argparse.Namespace) -> None:
     given = ("n_tokens", "batch_size", "learning_rate", "penalty", "revival", "centre")
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
-    sources = [si.ActivationStore.open(folder) for folder in chosen.activations]
     si.train(
-        sources[0] if len(sources) == 1 else si.StackedSource(sources),
+        _open_activations(chosen.activations),
         out=chosen.out,
         features=chosen.features,
         k=chosen.k,
@@ -94,6 +95,52 @@ def _train(chosen: argparse.Namespace) -> None:
         **settings,
     )
     print_made(chosen.out)
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("activations", nargs="+", help="as for train")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        required=True,
+        metavar="NAME=VALUE,VALUE",
+        help="values of a setting of train, e.g. k=8,16; may be repeated: every combination is run",
+    )
+    parser.add_argument("--n-tokens", type=int, help="tokens that every run is trained on")
+    parser.add_argument("--batch-size", type=int)
+    add_out(parser)
+
+
+def _sweep(chosen: argparse.Namespace) -> None:
+    given = ("n_tokens", "batch_size")
+    settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
+    made = si.sweep(
+        _open_activations(chosen.activations),
+        out=chosen.out,
+        grid={
+            name.replace("-", "_"): [_read_value(word) for word in words.split(",")]
+            for name, words in parse_pairs("--grid", chosen.grid).items()
+        },
+        **settings,
+    )
+    print(made.format())
+
+
+def _read_value(word: str) -> int | float | bool | str:
+    """Return the number or truth value that a word is, or the word."""
+    if word in ("true", "false"):
+        return word == "true"
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _open_activations(folders: Sequence[str]) -> si.ActivationStore | si.StackedSource:
+    sources = [si.ActivationStore.open(folder) for folder in folders]
+    return sources[0] if len(sources) == 1 else si.StackedSource(sources)
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +170,7 @@ def _annotate(chosen: argparse.Namespace) -> None:
 COMMANDS: Commands = {
     "extract": (_extract, "run the network and store a layer's activations", _add_extract),
     "train": (_train, "train a sparse autoencoder on activations", _add_train),
+    "sweep": (_sweep, "train several autoencoders in one pass, and compare them", _add_sweep),
     "encode": (_encode, "turn activations into sparse features", _add_encode),
     "annotate": (_annotate, "store what is known of every token", _add_annotate),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sci_interp.adapter import Adapter, Dataset, Replacement, TokenLoss
 from sci_interp.errors import InputError, SciInterpError
@@ -19,7 +20,7 @@ from sci_interp.source import ActivationSource, StackedSource
 from .model import SparseAutoencoder
 from .statistics import UNMEASURED, token_ranges
 
-__all__ = ["Fidelity", "fidelity"]
+__all__ = ["Fidelity", "fidelities", "fidelity", "require_tokens"]
 
 #: Records whose loss is measured where none are given.
 LOSS_RECORDS = 64
@@ -129,10 +130,7 @@ def fidelity(
             "the loss is compared with that of the mean, which the file of this autoencoder lacks",
             todo="Measure it first: sae = sae.measured(activations)",
         )
-    start, stop = source.axis.token_range(list(splits))
-    if start == stop:
-        raise InputError(f"the splits {', '.join(splits)} hold no token")
-    result = _of_tokens(sae, source, token_ranges(start, stop, n_tokens))
+    result = fidelities([sae], source, splits=splits, n_tokens=n_tokens)[0]
     if adapter is not None and dataset is not None:
         chosen = list(records) if records is not None else _spread_records(source, splits)
         losses = _losses(sae, adapter, dataset, records=chosen, layer=source.layer, seed=seed)
@@ -143,32 +141,71 @@ def fidelity(
     return result
 
 
-def _of_tokens(
-    sae: SparseAutoencoder, source: ActivationSource, ranges: Sequence[tuple[int, int]]
-) -> Fidelity:
-    centre = sae.written.mean.numpy().astype(np.float64)
-    error = squares = 0.0
-    total = np.zeros(len(centre))
-    fired = np.zeros(sae.n_features, np.int64)
-    seen = 0
-    for start, stop in ranges:
-        read, wanted = sae.pairs(source.read(start, stop))
-        codes, rebuilt = sae.encode_and_reconstruct(read)
-        shifted = wanted.astype(np.float64) - centre
-        error += float(np.square(wanted.astype(np.float64) - rebuilt).sum())
-        squares += float(np.square(shifted).sum())
-        total += shifted.sum(0)
-        fired += np.bincount(codes.feature, minlength=sae.n_features)
-        seen += stop - start
-    variance = squares - float(total @ total) / seen
-    if variance <= 1e-12 * squares:
-        raise InputError("all tokens have the same activations, so that no variance is explained")
-    return Fidelity(
-        fvu=error / variance,
-        l0=float(fired.sum() / seen),
-        dead_fraction=float((fired == 0).mean()),
-        n_tokens=seen,
-    )
+def fidelities(
+    saes: Sequence[SparseAutoencoder],
+    source: ActivationSource,
+    *,
+    splits: Sequence[Split] = ("test",),
+    n_tokens: int = 500_000,
+) -> list[Fidelity]:
+    """Do as :func:`fidelity`, without the loss, for several autoencoders in one pass.
+
+    Raises
+    ------
+    InputError
+        If the splits hold no token or only equal ones.
+    """
+    require_tokens(source, splits)
+    sums = [_Sums(sae) for sae in saes]
+    for first, last in token_ranges(*source.axis.token_range(list(splits)), n_tokens):
+        values = source.read(first, last)
+        for each in sums:
+            each.add(values)
+    return [each.result() for each in sums]
+
+
+def require_tokens(source: ActivationSource, splits: Sequence[Split]) -> None:
+    """Refuse splits without a token."""
+    start, stop = source.axis.token_range(list(splits))
+    if start == stop:
+        raise InputError(f"the splits {', '.join(splits)} hold no token")
+
+
+class _Sums:
+    """What the fidelity of one autoencoder is computed from."""
+
+    def __init__(self, sae: SparseAutoencoder) -> None:
+        self._sae = sae
+        self._centre = sae.written.mean.numpy().astype(np.float64)
+        self._error = self._squares = 0.0
+        self._total = np.zeros(len(self._centre))
+        self._fired = np.zeros(sae.n_features, np.int64)
+        self._seen = 0
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Add the activations of some tokens."""
+        read, wanted = self._sae.pairs(values)
+        codes, rebuilt = self._sae.encode_and_reconstruct(read)
+        shifted = wanted.astype(np.float64) - self._centre
+        self._error += float(np.square(wanted.astype(np.float64) - rebuilt).sum())
+        self._squares += float(np.square(shifted).sum())
+        self._total += shifted.sum(0)
+        self._fired += np.bincount(codes.feature, minlength=self._sae.n_features)
+        self._seen += len(values)
+
+    def result(self) -> Fidelity:
+        """Return the fidelity on all tokens added."""
+        variance = self._squares - float(self._total @ self._total) / self._seen
+        if variance <= 1e-12 * self._squares:
+            raise InputError(
+                "all tokens have the same activations, so that no variance is explained"
+            )
+        return Fidelity(
+            fvu=self._error / variance,
+            l0=float(self._fired.sum() / self._seen),
+            dead_fraction=float((self._fired == 0).mean()),
+            n_tokens=self._seen,
+        )
 
 
 def _spread_records(source: ActivationSource, splits: Sequence[Split]) -> list[str]:

@@ -70,6 +70,9 @@ class TrainingSettings:
         and at least 100,000.
     widths : tuple of int
         Channels of each layer where several lie side by side.
+    block_seed : int or None
+        Of the order in which blocks of tokens are read; None takes ``seed``. What ``seed`` then
+        orders is the tokens inside the shuffle buffer.
     blend : float
         Share of a data point in a decoder row's start; the rest is a random direction.
     precision : str
@@ -98,6 +101,7 @@ class TrainingSettings:
     centre: CentreKind = "mean"
     whitening: bool = False
     widths: tuple[int, ...] = ()
+    block_seed: int | None = None
 
     @property
     def n_steps(self) -> int:
@@ -175,6 +179,8 @@ def resolve_settings(
         raise InputError(f"learning_rate={rate} is not usable", allowed="a positive number")
     if dead < 1:
         raise InputError(f"dead_after={dead} is not usable", allowed="a positive number of tokens")
+    if given.get("block_seed") == given["seed"]:
+        given["block_seed"] = None
     return TrainingSettings(
         splits=tuple(splits), learning_rate=rate, dead_after=dead, precision=precision, **given
     )
@@ -203,6 +209,9 @@ def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:
                 f"the {name} {given[name]!r} is unknown",
                 allowed=", ".join(known),
             )
+    block_seed = given.get("block_seed")
+    if block_seed is not None and (not isinstance(block_seed, int) or block_seed < 0):
+        raise InputError(f"block_seed={block_seed!r} is not usable", allowed="a whole number >= 0")
     _require_penalty(given["architecture"], given)
     _require_layers(given)
     unknown = [split for split in splits if split not in SPLITS]

@@ -16,7 +16,14 @@ from .model import SparseAutoencoder
 from .normalisation import Normalisation
 from .sparsity import sparsity_of
 
-__all__ = ["FROM_ACTIVATIONS", "UNMEASURED", "measure", "token_ranges", "with_statistics"]
+__all__ = [
+    "FROM_ACTIVATIONS",
+    "UNMEASURED",
+    "all_with_statistics",
+    "measure",
+    "token_ranges",
+    "with_statistics",
+]
 
 #: Key of ``training`` under which an autoencoder of another program lists what its file lacks.
 UNMEASURED = "unmeasured"
@@ -52,14 +59,36 @@ def with_statistics(
     n_tokens
         About how many tokens to read at most.
     """
-    highest = np.zeros(sae.n_features, np.float32)
-    fired = np.zeros(sae.n_features, np.int64)
+    return all_with_statistics([sae], source, splits=splits, n_tokens=n_tokens)[0]
+
+
+def all_with_statistics(
+    saes: Sequence[SparseAutoencoder],
+    source: ActivationSource,
+    *,
+    splits: Sequence[Split],
+    n_tokens: int,
+) -> list[SparseAutoencoder]:
+    """Do as :func:`with_statistics` for several that read the same tokens, in one pass."""
+    highest = [np.zeros(sae.n_features, np.float32) for sae in saes]
+    fired = [np.zeros(sae.n_features, np.int64) for sae in saes]
     seen = 0
     for start, stop in token_ranges(*source.axis.token_range(list(splits)), n_tokens):
-        codes = sae.encode(sae.pairs(source.read(start, stop))[0])
-        np.maximum.at(highest, codes.feature, codes.value)
-        fired += np.bincount(codes.feature, minlength=sae.n_features)
+        values = source.read(start, stop)
+        for index, sae in enumerate(saes):
+            codes = sae.encode(sae.pairs(values)[0])
+            np.maximum.at(highest[index], codes.feature, codes.value)
+            fired[index] += np.bincount(codes.feature, minlength=sae.n_features)
         seen += stop - start
+    return [
+        _described(sae, most, count, seen)
+        for sae, most, count in zip(saes, highest, fired, strict=True)
+    ]
+
+
+def _described(
+    sae: SparseAutoencoder, highest: NDArray[np.float32], fired: NDArray[np.int64], seen: int
+) -> SparseAutoencoder:
     typical = np.float32(np.median(highest[fired > 0])) if fired.any() else np.float32(1.0)
     training = {
         **sae.training,

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import save as save_tensors
+from numpy.typing import NDArray
 
-from sci_interp.axis import describe_blocks
 from sci_interp.batches import ShuffledBatches
-from sci_interp.errors import InputError, NotFiniteError, StoreError
-from sci_interp.manifest import (
-    begin_artefact,
-    clear_on_mistake,
-    finish_artefact,
-    write_atomically,
-)
+from sci_interp.errors import InputError
+from sci_interp.manifest import clear_on_mistake
 from sci_interp.progress import track
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource, StackedSource
 
-from .files import KIND, load_sae, read_tensors, write_sae
-from .initialisation import initial_weights
+from .files import load_sae
 from .model import SparseAutoencoder
 from .normalisation import CentreKind, NormalisationKind
-from .preparation import Preparation
-from .settings import Precision, Revival, TrainingSettings, resolve_settings
+from .session import CALIBRATION_BATCHES, CHECKPOINT_FILE, STATISTICS_TOKENS, Session, sample_of
+from .settings import Precision, Revival, resolve_settings
 from .statistics import with_statistics
-from .trainer import Trainer
-from .weights import Weights
 
-__all__ = ["train"]
-
-#: Named like a temporary file: no part of the artefact.
-CHECKPOINT_FILE = "checkpoint.tmp"
-#: Tokens that normalisation and initial directions are taken from, at least.
-SAMPLE_TOKENS = 32_768
-#: Batches that thresholds are taken from, at most.
-CALIBRATION_BATCHES = 16
-#: Tokens that scale and firing rate are taken from, at most.
-STATISTICS_TOKENS = 500_000
+__all__ = ["calibration_batches", "require_checkpoints", "train"]
 
 
 def train(
@@ -69,6 +49,7 @@ def train(
     centre: CentreKind = "mean",
     whitening: bool = False,
     precision: Precision = "auto",
+    block_seed: int | None = None,
     checkpoint_every: int = 100,
     progress: bool = True,
 ) -> SparseAutoencoder:
@@ -87,9 +68,9 @@ def train(
         See :class:`sci_interp.sae.settings.TrainingSettings`, as for those that follow.
     warm_up, decay, auxiliary, revival, dead_after, blend, penalty, plain_penalty, centre
         See there.
-    whitening, precision
+    whitening, precision, block_seed
         See there. None, or ``"auto"``, leaves the choice to the number of features, tokens, the
-        processor.
+        processor, the seed.
     checkpoint_every
         Steps between checkpoints; has no influence on the result.
     progress
@@ -126,104 +107,46 @@ def train(
         whitening=whitening,
         widths=source.widths if isinstance(source, StackedSource) else (),
         precision=precision,
+        block_seed=block_seed,
     )
+    require_checkpoints(checkpoint_every)
+    batches = ShuffledBatches(
+        source,
+        splits=settings.splits,
+        batch_size=batch_size,
+        seed=seed,
+        block_seed=settings.block_seed,
+    )
+    session = Session(settings, Path(out))
+    if session.claim(source):
+        return load_sae(session.folder)
+    with clear_on_mistake(session.folder, committed=CHECKPOINT_FILE):
+        _run(session, batches, checkpoint_every=checkpoint_every, progress=progress)
+    sae = session.assemble(source)
+    session.finish(with_statistics(sae, source, splits=settings.splits, n_tokens=STATISTICS_TOKENS))
+    return load_sae(session.folder)
+
+
+def require_checkpoints(checkpoint_every: int) -> None:
+    """Refuse a number of steps between checkpoints that is not positive."""
     if checkpoint_every < 1:
         raise InputError(f"checkpoint_every={checkpoint_every} is not usable", allowed="1 or more")
-    batches = ShuffledBatches(source, splits=settings.splits, batch_size=batch_size, seed=seed)
-    folder = Path(out)
-    request = {**settings.as_json(), "model": source.model["name"], "layer": source.layer}
-    if begin_artefact(folder, KIND, inputs={"activations": source.digest}, settings=request):
-        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-        return load_sae(folder)
-    with clear_on_mistake(folder, committed=CHECKPOINT_FILE):
-        trained = _run(
-            batches, settings, folder, checkpoint_every=checkpoint_every, progress=progress
-        )
-    write_sae(_assemble(*trained, source=source), folder)
-    finish_artefact(folder)
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
-    return load_sae(folder)
+
+
+def calibration_batches(batches: ShuffledBatches, seed: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the batches that thresholds are taken from."""
+    for step in range(min(CALIBRATION_BATCHES, batches.steps_per_epoch)):
+        yield batches.batches(step, [seed])[0]
 
 
 def _run(
-    batches: ShuffledBatches,
-    settings: TrainingSettings,
-    folder: Path,
-    *,
-    checkpoint_every: int,
-    progress: bool,
-) -> tuple[Trainer, Preparation]:
-    path = folder / CHECKPOINT_FILE
-    trainer, prepared = _resume(path, settings) if path.is_file() else _start(batches, settings)
-    steps = range(trainer.step, settings.n_steps)
+    session: Session, batches: ShuffledBatches, *, checkpoint_every: int, progress: bool
+) -> None:
+    session.open(sample_of(batches, session.settings))
+    trainer, n_steps = session.trainer, session.settings.n_steps
+    steps = range(trainer.step, n_steps)
     for step in track(steps, "train", show=progress, detail=trainer.describe):
-        trainer.update(prepared.apply(torch.from_numpy(batches.batch(step))))
-        if trainer.step % checkpoint_every == 0 or trainer.step == settings.n_steps:
-            write_atomically(path, save_tensors({**trainer.state(), **prepared.state()}))
-    n_batches = min(CALIBRATION_BATCHES, batches.steps_per_epoch)
-    trainer.calibrate(prepared.apply(torch.from_numpy(batches.batch(i))) for i in range(n_batches))
-    return trainer, prepared
-
-
-def _start(batches: ShuffledBatches, settings: TrainingSettings) -> tuple[Trainer, Preparation]:
-    n_wanted = max(SAMPLE_TOKENS, settings.features)
-    n_batches = min(batches.steps_per_epoch, -(-n_wanted // settings.batch_size))
-    sample = torch.from_numpy(np.concatenate([batches.batch(step) for step in range(n_batches)]))
-    if not torch.isfinite(sample).all():
-        raise NotFiniteError("activations hold NaN or infinity", todo="Extract them again")
-    prepared = Preparation.fit(settings, sample)
-    rows = prepared.apply(sample)
-    trainer = Trainer(initial_weights(rows, settings), settings)
-    trainer.begin(rows)
-    return trainer, prepared
-
-
-def _resume(path: Path, settings: TrainingSettings) -> tuple[Trainer, Preparation]:
-    state = read_tensors(path)
-    try:
-        names = [field.name for field in fields(Weights)]
-        weights = Weights(**{name: torch.empty_like(state[name]) for name in names})
-        prepared = Preparation.resume(settings, state)
-        trainer = Trainer(weights, settings)
-        trainer.restore(state)
-    except KeyError as error:
-        raise StoreError(
-            f"{path} lacks {error}", todo="Delete it; the training then starts again"
-        ) from None
-    return trainer, prepared
-
-
-def _assemble(
-    trainer: Trainer, prepared: Preparation, *, source: ActivationSource
-) -> SparseAutoencoder:
-    settings = trainer.settings
-    columns = ("step", "fvu", "l0", "dead_fraction")
-    curve = [dict(zip(columns, point, strict=True)) for point in trainer.curve]
-    weights = trainer.sparsity.finish(prepared.finish(trainer.weights))
-    read, written = prepared.units.split(settings.n_read)
-    sae = SparseAutoencoder(
-        weights=weights,
-        sparsity=trainer.sparsity,
-        normalisation=read,
-        output=written,
-        scale=np.ones(weights.n_features, np.float32),
-        firing_rate=np.zeros(weights.n_features, np.float32),
-        parent={
-            **_describe_layers(source, settings),
-            "activations": source.digest,
-            **describe_blocks(source.axis, settings.splits),
-        },
-        training={**settings.as_json(), "curve": curve},
-    )
-    return with_statistics(sae, source, splits=settings.splits, n_tokens=STATISTICS_TOKENS)
-
-
-def _describe_layers(source: ActivationSource, settings: TrainingSettings) -> dict[str, str]:
-    """Return whose activations are read, and the layer that is written where it is another."""
-    written = {}
-    if settings.n_read is not None and isinstance(source, StackedSource):
-        source, other = source.sources
-        written = {"writes": other.layer}
-    model = source.model
-    found = {"model": model["name"], "model_digest": model["digest"], "layer": source.layer}
-    return found | written
+        session.update(batches.batch(step))
+        if trainer.step % checkpoint_every == 0 or trainer.step == n_steps:
+            session.save()
+    session.calibrate(calibration_batches(batches, session.settings.seed))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from sae_world import train_small
+from sae_world import planted_source, train_small
 
-from sci_interp.sae import SparseAutoencoder
+from sci_interp.sae import SparseAutoencoder, Sweep, sweep
 
 
 def train_topk(out: Path) -> SparseAutoencoder:
@@ -31,8 +31,25 @@ def train_jumprelu(out: Path) -> SparseAutoencoder:
     return train_small(out, architecture="jumprelu", n_tokens=6000, dead_after=1000)
 
 
+def sweep_three(out: Path) -> Sweep:
+    """Train three runs of two seeds in one pass."""
+    runs = [{"k": 3}, {"k": 3, "seed": 1}, {"k": 4, "architecture": "batch_topk"}]
+    return sweep(
+        planted_source()[1],
+        out=out,
+        runs=runs,
+        features=96,
+        n_tokens=6000,
+        batch_size=256,
+        dead_after=1000,
+        checkpoint_every=7,
+        progress=False,
+    )
+
+
 with tempfile.TemporaryDirectory() as warm:
     train_topk(Path(warm) / "topk")
     train_batch_topk(Path(warm) / "batch_topk")
     train_gated(Path(warm) / "gated")
     train_jumprelu(Path(warm) / "jumprelu")
+    sweep_three(Path(warm) / "sweep")

@@ -76,6 +76,30 @@ def test_any_order_of_steps_gives_the_same_bytes(seed, steps):
         assert np.array_equal(shared.tokens(step), expected[:, 0].astype(int))
 
 
+@given(st.integers(0, 5), st.integers(1, 60), st.integers(0, 12))
+def test_orders_of_one_reading_are_those_of_their_own_seed(block_seed, batch_size, step):
+    def new(seed, activations):
+        options = {"splits": ("train",), "batch_size": batch_size, "block_seed": block_seed}
+        return ShuffledBatches(activations, seed=seed, block_tokens=40, buffer_blocks=2, **options)
+
+    counted, alone = Counting(source()), Counting(source())
+    shared = new(0, counted).batches(step, [3, block_seed, 7])
+    new(0, alone).batch(step)
+    assert counted.reads == alone.reads
+    for seed, rows in zip([3, block_seed, 7], shared, strict=True):
+        assert np.array_equal(new(seed, source()).batch(step), rows)
+        assert np.array_equal(new(seed, source()).tokens(step), rows[:, 0].astype(int))
+    usual = ShuffledBatches(
+        source(),
+        splits=("train",),
+        batch_size=batch_size,
+        seed=block_seed,
+        block_tokens=40,
+        buffer_blocks=2,
+    )
+    assert np.array_equal(usual.batch(step), shared[1])
+
+
 def test_seeds_and_epochs_differ_and_neighbours_are_parted():
     batches = [
         ShuffledBatches(source(), splits=("train",), batch_size=32, seed=seed) for seed in (0, 1)

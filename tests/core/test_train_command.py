@@ -1,4 +1,4 @@
-"""The command `train`: one layer or several, with the options of an architecture."""
+"""The commands `train` and `sweep`: one layer or several, with the options of an architecture."""
 
 from __future__ import annotations
 
@@ -59,3 +59,31 @@ def test_layers_are_given_one_after_another(architecture, layers, tmp_path) -> N
 def test_a_missing_layer_is_one_message(tmp_path, capsys) -> None:
     assert run("first --architecture transcoder", tmp_path / "sae") == 2
     assert "a transcoder needs the activations of two layers" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("layers")
+def test_a_grid_is_swept(tmp_path, capsys) -> None:
+    out = tmp_path / "sweep"
+    words = "sweep first --grid k=2,3 --grid architecture=topk,gated --grid whitening=true "
+    words += "--grid features=40 --grid learning-rate=1e-3 --n-tokens 2000 --batch-size 200"
+    assert main([*words.split(), "--out", str(out)]) == 0
+    found = si.Sweep.open(out)
+    assert found.runs == ("topk-k2", "gated-k2", "topk-k3", "gated-k3")
+    training = found.load("gated-k3").training
+    named = ("k", "features", "whitening", "learning_rate", "n_tokens")
+    assert [training[name] for name in named] == [3, 40, True, 0.001, 2000]
+    assert found.format() in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("layers")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--grid k", "--grid 'k' cannot be read"),
+        ("--grid q=1,2", "'q'"),
+        ("--grid k=few", "k='few' is not usable"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_one_message(words, message, tmp_path, capsys) -> None:
+    assert main(["sweep", "first", *words.split(), "--out", str(tmp_path / "sweep")]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,182 @@
+"""One training run between its settings and its files: begun, continued, checkpointed, finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save as save_tensors
+
+from sci_interp.axis import describe_blocks
+from sci_interp.batches import ShuffledBatches
+from sci_interp.errors import NotFiniteError, StoreError
+from sci_interp.manifest import begin_artefact, finish_artefact, write_atomically
+from sci_interp.source import ActivationSource, StackedSource
+
+from .files import KIND, read_tensors, write_sae
+from .initialisation import initial_weights
+from .model import SparseAutoencoder
+from .preparation import Preparation
+from .settings import TrainingSettings
+from .trainer import Trainer
+from .weights import Weights
+
+__all__ = ["CALIBRATION_BATCHES", "CHECKPOINT_FILE", "STATISTICS_TOKENS", "Session", "sample_of"]
+
+#: Named like a temporary file: no part of the artefact.
+CHECKPOINT_FILE = "checkpoint.tmp"
+#: Tokens that normalisation and initial directions are taken from, at least.
+SAMPLE_TOKENS = 32_768
+#: Batches that thresholds are taken from, at most.
+CALIBRATION_BATCHES = 16
+#: Tokens that scale and firing rate are taken from, at most.
+STATISTICS_TOKENS = 500_000
+
+
+def sample_of(
+    batches: ShuffledBatches, settings: TrainingSettings
+) -> Callable[[], NDArray[np.float32]]:
+    """Return what reads the first batches under the seed of some settings."""
+
+    def read() -> NDArray[np.float32]:
+        n_wanted = max(SAMPLE_TOKENS, settings.features)
+        n_batches = min(batches.steps_per_epoch, -(-n_wanted // settings.batch_size))
+        seeds = [settings.seed]
+        return np.concatenate([batches.batches(step, seeds)[0] for step in range(n_batches)])
+
+    return read
+
+
+class Session:
+    """A training run and the folder of its artefact.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    folder
+        Of the artefact.
+
+    Attributes
+    ----------
+    trainer : Trainer
+        The state; there from :meth:`open` on.
+    prepared : Preparation
+        What is done to activations first.
+    """
+
+    trainer: Trainer
+    prepared: Preparation
+
+    def __init__(self, settings: TrainingSettings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self._checkpoint = folder / CHECKPOINT_FILE
+
+    def claim(self, source: ActivationSource) -> bool:
+        """Claim the folder, and return whether the artefact is finished.
+
+        Raises
+        ------
+        StoreError
+            If the folder holds other work.
+        """
+        model = {"model": source.model["name"], "layer": source.layer}
+        settings = {**self.settings.as_json(), **model}
+        inputs = {"activations": source.digest}
+        finished = begin_artefact(self.folder, KIND, inputs=inputs, settings=settings)
+        if finished:
+            self._checkpoint.unlink(missing_ok=True)
+        return finished
+
+    def open(self, sample: Callable[[], NDArray[np.float32]]) -> None:
+        """Take back the last checkpoint, or start from a sample of training tokens.
+
+        Raises
+        ------
+        NotFiniteError
+            If the sample holds NaN or infinity.
+        StoreError
+            If the checkpoint cannot be used.
+        """
+        if self._checkpoint.is_file():
+            self._resume(read_tensors(self._checkpoint))
+        else:
+            self._start(torch.from_numpy(sample()))
+
+    def update(self, values: NDArray[np.float32]) -> None:
+        """Do one step on the activations of a batch."""
+        self.trainer.update(self.prepared.apply(torch.from_numpy(values)))
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        state = {**self.trainer.state(), **self.prepared.state()}
+        write_atomically(self._checkpoint, save_tensors(state))
+
+    def calibrate(self, batches: Iterable[NDArray[np.float32]]) -> None:
+        """Learn thresholds from training batches, with the final weights."""
+        self.trainer.calibrate(self.prepared.apply(torch.from_numpy(values)) for values in batches)
+
+    def assemble(self, source: ActivationSource) -> SparseAutoencoder:
+        """Return the autoencoder, whose scale and firing rate are still to be measured."""
+        trainer, settings = self.trainer, self.settings
+        columns = ("step", "fvu", "l0", "dead_fraction")
+        curve = [dict(zip(columns, point, strict=True)) for point in trainer.curve]
+        weights = trainer.sparsity.finish(self.prepared.finish(trainer.weights))
+        read, written = self.prepared.units.split(settings.n_read)
+        return SparseAutoencoder(
+            weights=weights,
+            sparsity=trainer.sparsity,
+            normalisation=read,
+            output=written,
+            scale=np.ones(weights.n_features, np.float32),
+            firing_rate=np.zeros(weights.n_features, np.float32),
+            parent={
+                **_describe_layers(source, settings),
+                "activations": source.digest,
+                **describe_blocks(source.axis, settings.splits),
+            },
+            training={**settings.as_json(), "curve": curve},
+        )
+
+    def finish(self, sae: SparseAutoencoder) -> None:
+        """Write the artefact."""
+        write_sae(sae, self.folder)
+        finish_artefact(self.folder)
+        self._checkpoint.unlink(missing_ok=True)
+
+    def _start(self, sample: torch.Tensor) -> None:
+        if not torch.isfinite(sample).all():
+            raise NotFiniteError("activations hold NaN or infinity", todo="Extract them again")
+        self.prepared = Preparation.fit(self.settings, sample)
+        rows = self.prepared.apply(sample)
+        self.trainer = Trainer(initial_weights(rows, self.settings), self.settings)
+        self.trainer.begin(rows)
+
+    def _resume(self, state: dict[str, torch.Tensor]) -> None:
+        try:
+            names = [field.name for field in fields(Weights)]
+            weights = Weights(**{name: torch.empty_like(state[name]) for name in names})
+            self.prepared = Preparation.resume(self.settings, state)
+            self.trainer = Trainer(weights, self.settings)
+            self.trainer.restore(state)
+        except KeyError as error:
+            raise StoreError(
+                f"{self._checkpoint} lacks {error}",
+                todo="Delete it; the training then starts again",
+            ) from None
+
+
+def _describe_layers(source: ActivationSource, settings: TrainingSettings) -> dict[str, str]:
+    """Return whose activations are read, and the layer that is written where it is another."""
+    written = {}
+    if settings.n_read is not None and isinstance(source, StackedSource):
+        source, other = source.sources
+        written = {"writes": other.layer}
+    model = source.model
+    found = {"model": model["name"], "model_digest": model["digest"], "layer": source.layer}
+    return found | written

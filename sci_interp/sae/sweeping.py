@@ -1,0 +1,237 @@
+"""sweep: ActivationSource -> many SparseAutoencoders, in one pass over the data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sci_interp.batches import ShuffledBatches
+from sci_interp.errors import NotFiniteError, SciInterpError
+from sci_interp.manifest import begin_artefact, finish_artefact, is_finished, write_atomically
+from sci_interp.progress import track
+from sci_interp.schema import Split
+from sci_interp.source import ActivationSource
+from sci_interp.tables import write_table
+
+from .faithfulness import fidelities, require_tokens
+from .files import load_sae
+from .session import CHECKPOINT_FILE, STATISTICS_TOKENS, Session, sample_of
+from .settings import TrainingSettings
+from .statistics import all_with_statistics
+from .sweep_result import KIND, TABLE, TIMES_FILE, Sweep, tabulate
+from .sweep_runs import resolve_runs
+from .training import calibration_batches, require_checkpoints
+
+__all__ = ["sweep"]
+
+#: Seconds so far, while the sweep is unfinished; named like a temporary file.
+SO_FAR_FILE = "times.tmp"
+
+
+def sweep(
+    source: ActivationSource,
+    *,
+    out: Path | str,
+    runs: Sequence[Mapping[str, Any]] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    n_tokens: int = 2_000_000,
+    batch_size: int = 2048,
+    splits: Sequence[Split] = ("train", "discovery"),
+    block_seed: int | None = None,
+    measured_on: Sequence[Split] = ("test",),
+    checkpoint_every: int = 100,
+    progress: bool = True,
+    **common: Any,
+) -> Sweep:
+    """Train several sparse autoencoders in one pass over the data, and compare them.
+
+    Each batch is read once, and every run takes its step on it before the next is read. A run is
+    byte for byte what :func:`~sci_interp.sae.train` makes of its settings with the same
+    ``block_seed``; where that is the run's own seed, of its settings alone. An interrupted sweep
+    continues to the same bytes.
+
+    What differs from training alone: all runs read the same blocks of tokens in the same order,
+    that of ``block_seed``. Runs of different seeds have an initialisation of their own and an order
+    of their own of the tokens inside the shuffle buffer (of 131,072 tokens), so that their batches
+    differ and their buffers do not. Give every seed its own ``train`` where that is too little.
+
+    In memory are one buffer of tokens, a batch for each seed, and for each run its weights three
+    times (with the moments of the optimiser) and the encoder once more in the arithmetic of the
+    choice: about ``28 * features * width`` bytes. Runs step one after another, so that only one at
+    a time needs the room of a step.
+
+    Parameters
+    ----------
+    source
+        As for ``train``.
+    out
+        Folder of the sweep; every run is a folder in it that ``load_sae`` reads.
+    runs
+        Settings of each run, under the names that ``train`` has for them, for example
+        ``[{"k": 16, "architecture": "topk"}, {"k": 16, "seed": 1}]``.
+    grid
+        In place of ``runs``: values of each setting; every combination is a run.
+    n_tokens, batch_size, splits
+        As for ``train``, of all runs.
+    block_seed
+        Seed of the order of blocks; by default the first run's seed.
+    measured_on
+        Splits that the table's FVU, L0 and dead fraction are measured on.
+    checkpoint_every, progress
+        As for ``train``.
+    **common
+        Other settings of ``train`` that all runs share, where a run does not say otherwise.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, two runs are the same, or splits hold too few tokens.
+    UnknownNameError
+        If ``train`` has no such setting, or there is no such architecture.
+    NotFiniteError
+        If activations, or the loss of a run, are not finite.
+    StoreError
+        If the folder holds other work.
+    """
+    shared = {"n_tokens": n_tokens, "batch_size": batch_size, "splits": splits}
+    wanted = resolve_runs(source, runs, grid, common=common, shared=shared, block_seed=block_seed)
+    require_checkpoints(checkpoint_every)
+    require_tokens(source, measured_on)
+    first = next(iter(wanted.values()))
+    batches = ShuffledBatches(
+        source, splits=first.splits, batch_size=batch_size, seed=first.seed, block_seed=block_seed
+    )
+    folder = Path(out)
+    request = {
+        **_describe(wanted),
+        "model": source.model["name"],
+        "layer": source.layer,
+        "measured_on": list(measured_on),
+    }
+    if not begin_artefact(folder, KIND, inputs={"activations": source.digest}, settings=request):
+        with _clear_uncommitted(folder, wanted):
+            _train_all(source, batches, wanted, folder, checkpoint_every, progress=progress)
+        found = fidelities([load_sae(folder / name) for name in wanted], source, splits=measured_on)
+        write_table(folder, TABLE, tabulate(wanted, found))
+        finish_artefact(folder)
+    _keep_times(folder)
+    return Sweep.open(folder)
+
+
+def _describe(wanted: Mapping[str, TrainingSettings]) -> dict[str, Any]:
+    """Return every setting of every run: those that all share once, others by run."""
+    every = {name: settings.as_json() for name, settings in wanted.items()}
+    first = next(iter(every.values()))
+    shared = {
+        key: value
+        for key, value in first.items()
+        if all(settings.get(key) == value for settings in every.values())
+    }
+    own = {
+        f"{name}.{key}": value
+        for name, settings in every.items()
+        for key, value in settings.items()
+        if key not in shared
+    }
+    return {"runs": list(wanted), **shared, **own}
+
+
+def _train_all(
+    source: ActivationSource,
+    batches: ShuffledBatches,
+    wanted: Mapping[str, TrainingSettings],
+    folder: Path,
+    checkpoint_every: int,
+    *,
+    progress: bool,
+) -> None:
+    """Train every run that is unfinished."""
+    sessions = {name: Session(settings, folder / name) for name, settings in wanted.items()}
+    waiting = {name: each for name, each in sessions.items() if not each.claim(source)}
+    if not waiting:
+        return
+    by_seed = sorted(waiting, key=lambda name: waiting[name].settings.seed)
+    for name in by_seed:
+        waiting[name].open(sample_of(batches, waiting[name].settings))
+    _step_all(batches, waiting, checkpoint_every, progress=progress)
+    for name in by_seed:
+        session = waiting[name]
+        session.calibrate(calibration_batches(batches, session.settings.seed))
+    saes = [session.assemble(source) for session in waiting.values()]
+    splits = next(iter(waiting.values())).settings.splits
+    described = all_with_statistics(saes, source, splits=splits, n_tokens=STATISTICS_TOKENS)
+    for session, sae in zip(waiting.values(), described, strict=True):
+        session.finish(sae)
+
+
+def _step_all(
+    batches: ShuffledBatches,
+    sessions: Mapping[str, Session],
+    checkpoint_every: int,
+    *,
+    progress: bool,
+) -> None:
+    """Do all steps; a run whose checkpoint is ahead of another's waits for it."""
+    n_steps = next(iter(sessions.values())).settings.n_steps
+    folder = next(iter(sessions.values())).folder.parent
+    seconds = _read_times(folder / SO_FAR_FILE)
+    begin = min(session.trainer.step for session in sessions.values())
+
+    def say() -> str:
+        said = {name: session.trainer.describe() for name, session in sessions.items()}
+        return "; ".join(f"{name}: {words}" for name, words in said.items() if words)
+
+    for step in track(range(begin, n_steps), "sweep", show=progress, detail=say):
+        due = {name: each for name, each in sessions.items() if each.trainer.step == step}
+        seeds = sorted({session.settings.seed for session in due.values()})
+        values = dict(zip(seeds, batches.batches(step, seeds), strict=True))
+        for name, session in due.items():
+            started = time.perf_counter()
+            with _named(name):
+                session.update(values[session.settings.seed])
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+        if (step + 1) % checkpoint_every == 0 or step + 1 == n_steps:
+            write_atomically(folder / SO_FAR_FILE, json.dumps(seconds))
+            for session in due.values():
+                session.save()
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put a run's name before what is not finite in it."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{name}: {error.what}", todo=error.todo) from None
+
+
+@contextmanager
+def _clear_uncommitted(folder: Path, runs: Iterable[str]) -> Iterator[None]:
+    """Remove a sweep that a mistake stops before any of its runs has a checkpoint."""
+    try:
+        yield
+    except SciInterpError:
+        folders = [folder / name for name in runs]
+        if not any(is_finished(each) or (each / CHECKPOINT_FILE).is_file() for each in folders):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _read_times(path: Path) -> dict[str, float]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def _keep_times(folder: Path) -> None:
+    """Give the times their lasting name, beside the artefact's files and outside its digest."""
+    path = folder / SO_FAR_FILE
+    if path.is_file():
+        path.replace(folder / TIMES_FILE)
