@@ -107,14 +107,15 @@ def reconstruction_pass(
         Whether activations may be negative.
     """
     value = values_of(rows, weights, pattern, signed=signed)
-    error = pattern.combine(value, weights.decoder)
-    error = error.add_(weights.decoder_bias).sub_(rows) if target is None else error.sub_(target)
-    loss = error.square().sum() / len(rows)
-    upstream = error * (2.0 / len(rows))
-    slope = pattern.products(upstream, weights.decoder)
-    if not signed:
-        slope.mul_(value > 0)
-    gradient = gradient_of(rows, pattern, value=value, slope=slope, upstream=upstream)
-    if target is not None:
-        gradient.decoder_bias.zero_()
-    return Pass(loss, value, error, gradient, pattern.counts())
+    bias = weights.decoder_bias if target is None else torch.zeros_like(weights.decoder_bias)
+    wanted = rows if target is None else target
+    error, slope, loss = pattern.reconstruct(value, weights.decoder, bias, wanted)
+    share = 2.0 / len(rows)
+    slope.mul_(share if signed else share * (value > 0))
+    gradient = Weights(
+        encoder=pattern.gather(slope, rows),
+        encoder_bias=pattern.totals(slope),
+        decoder=pattern.gather(value * share, error),
+        decoder_bias=error.sum(0).mul_(share) if target is None else bias,
+    )
+    return Pass(loss / len(rows), value, error, gradient, pattern.counts())

@@ -5,14 +5,16 @@ No tensor of tokens x features appears here: work is proportional to the active 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import embedding_bag
+
+from . import products
+from .memory import reused
+from .selection import over_rows
 
 __all__ = ["Pattern"]
 
@@ -41,6 +43,10 @@ class Pattern:
         return cls(torch.from_numpy(indptr), torch.from_numpy(feature), n_features)
 
     @property
+    def _entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return self.indptr.numpy(), self.feature.numpy()
+
+    @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.indptr) - 1
@@ -62,38 +68,49 @@ class Pattern:
         Every product is one fixed sum over the channels: it depends on neither the other rows nor
         the number of threads.
         """
-        if len(self.feature) == 0:
-            return torch.zeros(0)
-        with warnings.catch_warnings():  # torch announces its sparse rows as beta, once
-            warnings.simplefilter("ignore", UserWarning)
-            shape = torch.sparse_csr_tensor(
-                self.indptr,
-                self.feature,
-                torch.zeros(len(self.feature)),
-                (self.n_rows, self.n_features),
-                check_invariants=False,
-            )
-            product: torch.Tensor = torch.sparse.sampled_addmm(shape, left, right.t(), beta=0.0)
-            return product.values()
+        product = np.empty(len(self.feature), np.float32)
+        over_rows(products.dots, self.n_rows, *self._entries, *_arrays(left, right), product)
+        return torch.from_numpy(product)
 
     def combine(self, value: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """Return the sum of ``value * table[feature]`` over the entries of every row."""
-        return embedding_bag(
-            self.feature,
-            table,
-            self.indptr,
-            per_sample_weights=value,
-            mode="sum",
-            include_last_offset=True,
-        )
+        made = reused(self.n_rows, table.shape[1])
+        given = _arrays(value, table)
+        over_rows(products.combine, self.n_rows, *self._entries, *given, made.numpy())
+        return made
+
+    def reconstruct(
+        self, value: torch.Tensor, table: torch.Tensor, bias: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what combining leaves over, and its way back; each table row is read once.
+
+        Returns
+        -------
+        error : (n_rows, width) float32
+            ``combine(value, table) + bias - target``.
+        slope : (n_entries,) float32
+            ``products(error, table)``.
+        loss : () float32
+            Sum of the squared error.
+        """
+        error = reused(self.n_rows, table.shape[1])
+        slope = np.empty(len(self.feature), np.float32)
+        squared = np.empty(self.n_rows, np.float32)
+        given = _arrays(value, table, bias, target)
+        made = (error.numpy(), slope, squared)
+        over_rows(products.reconstruct, self.n_rows, *self._entries, *given, *made)
+        loss = torch.tensor(squared.sum(dtype=np.float64), dtype=torch.float32)
+        return error, torch.from_numpy(slope), loss
 
     @cached_property
     def by_feature(self) -> tuple[Pattern, torch.Tensor]:
         """The transposed pattern, and the entry of this one that each of its entries is."""
-        order = torch.argsort(self.feature, stable=True)
-        indptr = torch.zeros(self.n_features + 1, dtype=torch.int64)
-        torch.cumsum(torch.bincount(self.feature, minlength=self.n_features), 0, out=indptr[1:])
-        return Pattern(indptr, self.row[order], self.n_rows), order
+        first = np.zeros(self.n_features + 1, np.int64)
+        indptr, feature = self._entries
+        np.cumsum(np.bincount(feature, minlength=self.n_features), out=first[1:])
+        row, order = np.empty_like(feature), np.empty_like(feature)
+        products.transpose(indptr, feature, first[:-1].copy(), row, order)
+        return Pattern.of(first, row, self.n_rows), torch.from_numpy(order)
 
     def gather(self, value: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return, for every feature, the sum of ``value * rows[row]`` over its entries."""
@@ -107,3 +124,8 @@ class Pattern:
     def counts(self) -> torch.Tensor:
         """Return the number of entries of every feature."""
         return self.by_feature[0].indptr.diff()
+
+
+def _arrays(*tensors: torch.Tensor) -> list[NDArray[np.float32]]:
+    """Return arrays in the layout that the products are compiled for."""
+    return [tensor.detach().contiguous().numpy() for tensor in tensors]

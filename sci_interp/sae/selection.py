@@ -31,6 +31,10 @@ __all__ = [
 #: Order-preserving integers of positive floats, ``(n_rows, n_features)``.
 Keys: TypeAlias = NDArray[np.int16] | NDArray[np.int32]
 
+#: Columns of a row that are skipped together.
+GROUP = 8
+#: Counters of the search for a k-th highest number.
+BUCKETS = 1024
 _MANTISSA_BITS = {torch.bfloat16: 7, torch.float32: 23}
 
 
@@ -210,23 +214,100 @@ def _kth_highest(numbers: Any, n: int, k: int) -> Any:
 
 
 @_compiled
+def _kth_of_many(numbers: Any, n: int, k: int, count: Any) -> Any:
+    """Return the k-th highest of ``numbers[:n]`` from counts of buckets; reorders them.
+
+    Buckets hold one number each, or few of neighbouring size, which are then sorted out.
+    """
+    top = floor = numbers[0]
+    for i in range(n):
+        top = numbers[i] if numbers[i] > top else top
+        floor = numbers[i] if numbers[i] < floor else floor
+    shift = 0
+    while (top - floor) >> shift >= len(count):
+        shift += 1
+    bucket = (top - floor) >> shift
+    count[: bucket + 1] = 0
+    for i in range(n):
+        count[(numbers[i] - floor) >> shift] += 1
+    before = 0
+    while before + count[bucket] < k:
+        before += count[bucket]
+        bucket -= 1
+    if shift == 0:
+        return np.int32(floor + bucket)
+    n_inside = 0
+    for i in range(n):
+        if (numbers[i] - floor) >> shift == bucket:
+            numbers[n_inside] = numbers[i]
+            n_inside += 1
+    return _kth_highest(numbers, n_inside, k - before)
+
+
+@_compiled
+def _columns_above(line: Any, floor: Any, most: int, room: Any, number: Any, column: Any) -> int:
+    """Put the columns of a row above a floor into ``column``, ascending; return their number.
+
+    Group g holds column g of every eighth part of the row. Most groups hold nothing, which their
+    highest numbers tell, computed many groups at a time. Where more than ``most`` of these are
+    above the floor, their ``most``-th highest bounds that of the row, and the floor rises to it.
+    Loops over numbers are free of branches.
+    """
+    highest, group, count = room
+    n_groups = len(line) // GROUP
+    for g in range(n_groups):
+        highest[g] = line[g]
+    for part in range(1, GROUP):
+        here = line[part * n_groups : (part + 1) * n_groups]
+        for g in range(n_groups):
+            highest[g] = here[g] if here[g] > highest[g] else highest[g]
+    found = 0
+    for g in range(n_groups):
+        group[found] = g
+        found += highest[g] > floor
+    if found > most:
+        for i in range(found):
+            number[i] = highest[group[i]]
+        floor = highest.dtype.type(_kth_of_many(number, found, most, count) - 1)
+        n_before, found = found, 0
+        for i in range(n_before):
+            g = group[i]
+            group[found] = g
+            found += highest[g] > floor
+    n = 0
+    for part in range(GROUP):
+        for i in range(found):
+            at = part * n_groups + group[i]
+            column[n] = at
+            n += line[at] > floor
+    for j in range(GROUP * n_groups, len(line)):
+        column[n] = j
+        n += line[j] > floor
+    return n
+
+
+@_compiled
+def _room(keys: Any) -> Any:
+    """Return the scratch of :func:`_columns_above`."""
+    n_groups = keys.shape[1] // GROUP
+    highest, group = np.empty(n_groups, keys.dtype), np.empty(n_groups + 1, np.int32)
+    return highest, group, np.empty(BUCKETS, np.int32)
+
+
+@_compiled
 def _highest_of_rows(
     keys: Any, k: int, hint: int, slots: Any, count: Any, lowest: Any, start: int, stop: int
 ) -> None:
     n_features = keys.shape[1]
+    room = _room(keys)
     column = np.empty(n_features + 1, np.int32)
     number = np.empty(n_features, np.int32)
+    floor, zero = keys.dtype.type(hint), keys.dtype.type(0)
     for row in range(start, stop):
         line = keys[row]
-        n = 0
-        for j in range(n_features):  # without a branch: most numbers are below the floor
-            column[n] = j
-            n += line[j] > hint
+        n = _columns_above(line, floor, k, room, number, column)
         if n < k and hint > 0:
-            n = 0
-            for j in range(n_features):
-                column[n] = j
-                n += line[j] > 0
+            n = _columns_above(line, zero, k, room, number, column)
         if n <= k:
             for i in range(n):
                 slots[row, i] = column[i]
@@ -235,7 +316,7 @@ def _highest_of_rows(
             continue
         for i in range(n):
             number[i] = line[column[i]]
-        last = _kth_highest(number, n, k)
+        last = _kth_of_many(number, n, k, room[2])
         ties = k
         for i in range(n):
             ties -= line[column[i]] > last
@@ -252,11 +333,12 @@ def _highest_of_rows(
 
 @_compiled
 def _count_rows(keys: Any, floor: int, count: Any, start: int, stop: int) -> None:
+    lowest = keys.dtype.type(floor)
     for row in range(start, stop):
         line = keys[row]
-        n = 0
+        n = np.int32(0)
         for j in range(keys.shape[1]):
-            n += line[j] > floor
+            n += np.int32(line[j] > lowest)
         count[row] = n
 
 
@@ -264,13 +346,12 @@ def _count_rows(keys: Any, floor: int, count: Any, start: int, stop: int) -> Non
 def _fill_above(
     keys: Any, floor: int, indptr: Any, feature: Any, found: Any, start: int, stop: int
 ) -> None:
+    room, number = _room(keys), np.empty(0, np.int32)
     column = np.empty(keys.shape[1] + 1, np.int32)
+    lowest = keys.dtype.type(floor)
     for row in range(start, stop):
         line = keys[row]
-        n = 0
-        for j in range(keys.shape[1]):
-            column[n] = j
-            n += line[j] > floor
+        n = _columns_above(line, lowest, len(line), room, number, column)
         at = indptr[row]
         for i in range(n):
             feature[at + i] = column[i]

@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from .products import drop_parallel
+from .selection import over_rows
+
 __all__ = ["Weights"]
 
 
@@ -66,5 +69,4 @@ class Weights:
 
     def drop_parallel(self, gradient: torch.Tensor) -> None:
         """Take from a decoder gradient what would only change the rows' length, in place."""
-        along = torch.linalg.vecdot(gradient, self.decoder)
-        gradient.addcmul_(along[:, None], self.decoder, value=-1.0)
+        over_rows(drop_parallel, len(gradient), gradient.numpy(), self.decoder.numpy())
