@@ -150,7 +150,7 @@ def test_artefact(inputs, known, tmp_path: Path) -> None:
     call(inputs, known, out=again)
     assert read_manifest(again).digest == manifest.digest
     (out / "summary.json").write_text("{}")
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="is damaged"):
         Candidates.open(out)
     (out / "gates.parquet").unlink()
     with pytest.raises(StoreError, match=r"gates\.parquet"):
