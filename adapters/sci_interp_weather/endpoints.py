@@ -12,7 +12,7 @@ from .datasets import WeatherDataset
 from .grids import Grid
 from .pressure_systems import PressureFinder
 
-__all__ = ["REACH_KM", "list_endpoints", "measure_forecast", "refine_minimum"]
+__all__ = ["REACH_KM", "list_endpoints", "measure_forecast", "refine_minimum", "unwrap_longitude"]
 
 #: Distance from the low at the record's time within which the forecast's low is looked for.
 REACH_KM: Final = 1000.0
@@ -33,10 +33,12 @@ def list_endpoints(dataset: WeatherDataset) -> Mapping[str, str]:
             f"within {REACH_KM:g} km of the deepest low at the record's time, in the {lead}-hour "
             "forecast; none where no low is present"
         )
+        turns = "; within 180 degrees of that low's longitude, so that it may run past 180"
         found |= {
             "central_pressure": f"lowest sea-level pressure {where} (hPa)",
             "low_latitude": f"latitude of the lowest sea-level pressure {where} (degrees north)",
-            "low_longitude": f"longitude of the lowest sea-level pressure {where} (degrees east)",
+            "low_longitude": f"longitude of the lowest sea-level pressure {where}{turns} "
+            "(degrees east)",
         }
     return found
 
@@ -44,7 +46,10 @@ def list_endpoints(dataset: WeatherDataset) -> Mapping[str, str]:
 def measure_forecast(
     dataset: WeatherDataset, record: str, forecast: NDArray[np.float32]
 ) -> Mapping[str, float]:
-    """Return the value of every endpoint; NaN where there is no low.
+    """Return the value of every endpoint; NaN where there is no low or no forecast.
+
+    Cells that the network does not forecast (NaN: a row that its patches leave over) do not count.
+    A forecast that holds infinity has no endpoint.
 
     Parameters
     ----------
@@ -55,27 +60,37 @@ def measure_forecast(
     forecast : (n_targets, n_rows, n_columns) float32
         Its forecast, in physical units.
     """
+    if np.isinf(forecast).any():
+        return dict.fromkeys(list_endpoints(dataset), float("nan"))
     targets, grid = dataset.needs.targets, dataset.fields.grid
-    scale = _HPA if targets[0] == "msl" else 1.0
-    first = forecast[0].astype(np.float64) / scale
-    area = np.broadcast_to(grid.row_weights()[:, None], grid.shape)
-    found = {
-        "regional_mean": float((first * area).sum() / area.sum()),
-        "regional_minimum": float(first.min()),
-        "regional_maximum": float(first.max()),
-    }
+    found = _summarise(forecast[0].astype(np.float64) / (_HPA if targets[0] == "msl" else 1), grid)
     if not _has_pressure(dataset):
         return found
+    lowest = latitude = longitude = float("nan")
     low = deepest_low(dataset, record)
-    if low is None:
-        lowest, latitude, longitude = (float("nan"),) * 3
-    else:
+    if low is not None:
         pressure = forecast[targets.index("msl")].astype(np.float64) / _HPA
         lowest, latitude, longitude = lowest_near(pressure, grid, low)
+        longitude = unwrap_longitude(longitude, low[1])
     return found | {
         "central_pressure": lowest,
         "low_latitude": latitude,
         "low_longitude": longitude,
+    }
+
+
+def _summarise(values: NDArray[np.float64], grid: Grid) -> dict[str, float]:
+    """Return area mean, minimum and maximum of the cells that hold a number."""
+    told = np.isfinite(values)
+    if not told.any():
+        return dict.fromkeys(
+            ("regional_mean", "regional_minimum", "regional_maximum"), float("nan")
+        )
+    area = np.broadcast_to(grid.row_weights()[:, None], grid.shape)[told]
+    return {
+        "regional_mean": float((values[told] * area).sum() / area.sum()),
+        "regional_minimum": float(values[told].min()),
+        "regional_maximum": float(values[told].max()),
     }
 
 
@@ -93,11 +108,28 @@ def deepest_low(dataset: WeatherDataset, record: str) -> tuple[float, float] | N
 def lowest_near(
     pressure: NDArray[np.float64], grid: Grid, low: tuple[float, float]
 ) -> tuple[float, float, float]:
-    """Return the lowest pressure within :data:`REACH_KM` of a point, its latitude, longitude."""
-    near = np.where(grid.distance_km(*low) <= REACH_KM, pressure, np.inf)
+    """Return the lowest pressure within :data:`REACH_KM` of a point, its latitude, longitude.
+
+    NaN where no cell there holds a number.
+    """
+    near = (grid.distance_km(*low) <= REACH_KM) & np.isfinite(pressure)
+    if not near.any():
+        return float("nan"), float("nan"), float("nan")
+    near = np.where(near, pressure, np.inf)
     row, column = np.unravel_index(int(near.argmin()), near.shape)
     latitude, longitude = refine_minimum(pressure, grid, int(row), int(column))
     return float(pressure[row, column]), latitude, longitude
+
+
+def unwrap_longitude(longitude: float, start: float) -> float:
+    """Return a longitude as the one within 180 degrees of another.
+
+    Across the date line the way from 176 to 181 degrees is 5 degrees, not -355.
+
+    >>> unwrap_longitude(-179.0, 176.0)
+    181.0
+    """
+    return start + (longitude - start + 180.0) % 360.0 - 180.0
 
 
 def refine_minimum(
@@ -106,7 +138,8 @@ def refine_minimum(
     """Return latitude and longitude of a minimum between the cells.
 
     Along each axis a parabola is laid through the cell and its two neighbours; its vertex counts
-    within half a cell. On the edge of the grid, and on a slope, the cell's centre stays.
+    within half a cell. On the edge of the grid, beside a cell without a number, and on a slope, the
+    cell's centre stays.
     """
     n_rows, n_columns = grid.shape
     latitude, longitude = float(grid.latitude[row]), float(grid.longitude[column])
@@ -122,7 +155,7 @@ def refine_minimum(
 def _vertex(before: float, middle: float, after: float) -> float:
     """Return where the parabola through three points has its minimum, in steps from the middle."""
     curvature = before - 2 * middle + after
-    if middle > min(before, after) or curvature <= 0:
+    if not np.isfinite(curvature) or middle > min(before, after) or curvature <= 0:
         return 0.0
     return float(0.5 * (before - after) / curvature)
 

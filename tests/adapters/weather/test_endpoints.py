@@ -5,11 +5,18 @@ import pandas as pd
 import pytest
 
 from sci_interp_weather.datasets import Needs
-from sci_interp_weather.endpoints import list_endpoints, measure_forecast, refine_minimum
+from sci_interp_weather.endpoints import (
+    list_endpoints,
+    measure_forecast,
+    refine_minimum,
+    unwrap_longitude,
+)
 from sci_interp_weather.fields import Fields
 from sci_interp_weather.grids import Grid
 
 GRID = Grid.regular(np.arange(70.0, 29.0, -2.5), np.arange(-70.0, 11.0, 2.5))
+
+LOW = ("central_pressure", "low_latitude", "low_longitude")
 
 
 def low_at(latitude, longitude, depth=3000.0):
@@ -73,3 +80,52 @@ def test_minima_between_cells():
     globe = Grid.regular(np.arange(80.0, -81, -20.0), np.arange(-180.0, 180.0, 20.0))
     around = np.cos(np.radians(globe.longitude - 5))[None] * np.ones((9, 1))
     assert refine_minimum(around, globe, 4, 0)[1] == pytest.approx(-175, abs=0.5)
+    bowl[9] = np.nan
+    assert refine_minimum(bowl, GRID, 8, 12) == (50.0, pytest.approx(-70 + 2.5 * 12.4))
+
+
+def test_cells_without_forecast_do_not_count(storm):
+    whole = np.minimum(low_at(52.0, -26.0, 3500), low_at(55.0, 2.0, 6000))
+    left_over = whole.copy()
+    left_over[-2:] = np.nan
+    found = measure_forecast(storm, "2001-01-05T00", left_over[None])
+    weights = np.broadcast_to(GRID.row_weights()[:, None], GRID.shape)[:-2]
+    assert found["regional_mean"] == pytest.approx(np.average(whole[:-2] / 100, weights=weights))
+    whole_found = measure_forecast(storm, "2001-01-05T00", whole[None])
+    for name in whole_found.keys() - {"regional_mean", "regional_maximum"}:
+        assert found[name] == whole_found[name]
+    assert found["regional_maximum"] == left_over[:-2].max() / np.float32(100)
+    around = whole.copy()
+    around[GRID.distance_km(50.0, -30.0) < 1500] = np.nan
+    found = measure_forecast(storm, "2001-01-05T00", around[None])
+    assert np.isnan([found[name] for name in LOW]).all() and found["regional_minimum"] < 960
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_forecast_without_numbers_has_no_endpoint(storm, value):
+    forecast = low_at(50.0, -30.0)
+    forecast[() if np.isnan(value) else (3, 3)] = value
+    found = measure_forecast(storm, "2001-01-05T00", forecast[None])
+    assert list(found) == list(list_endpoints(storm)) and np.isnan(list(found.values())).all()
+
+
+def test_longitudes_do_not_jump_at_the_date_line(make_records):
+    globe = Grid.regular(np.arange(90.0, -91.0, -5.0), np.arange(0.0, 360.0, 5.0))
+
+    def low(longitude):
+        distance = globe.distance_km(50.0, longitude)
+        return (101_000 - 4000 * np.exp(-((distance / 900) ** 2))).astype(np.float32)
+
+    times = pd.date_range("2001-01-01", periods=45)
+    for start in (178.0, -178.0):
+        fields = Fields.from_arrays(globe, times, {"msl": np.stack([low(start)] * 45)})
+        data = make_records(fields, block="month", gap_days=0)
+        west, east = (
+            measure_forecast(data, "2001-01-05T00", low(place)[None])["low_longitude"]
+            for place in (176.0, 181.0)
+        )
+        assert east - west == pytest.approx(5.0, abs=0.3)
+        assert west % 360 == pytest.approx(176.0, abs=0.3)
+    assert "within 180 degrees of that low's longitude" in list_endpoints(data)["low_longitude"]
+    assert unwrap_longitude(-179.0, 176.0) == 181.0
+    assert unwrap_longitude(20.0, 20.0) == 20.0
