@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from .blocks import BlockRule
 from .datasets import Needs, WeatherDataset, build_dataset
 from .fields import Fields
 from .indices import load_indices
-from .lexicon import parse_name
+from .lexicon import canonical_name, parse_name
 from .networks.base import Network
 from .opening import open_fields
 from .options import OpenOptions, parse_options
@@ -110,9 +111,12 @@ def _open_files(
         "time_units": chosen.time_units,
     }
     if isinstance(chosen.variables, Mapping):
-        return open_fields(paths, variables=chosen.variables, **settings)
+        own = {name: name for name in _further_targets(paths, needs, chosen.variables, settings)}
+        return open_fields(paths, variables={**chosen.variables, **own}, **settings)
     if chosen.variables:
         further = chosen.variables
+        named = (*needs.variables, *further)
+        further = (*further, *_further_targets(paths, needs, named, settings))
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -120,6 +124,30 @@ def _open_files(
         further = tuple(name for name in (*needs.targets, *_LABEL_VARIABLES) if name in held)
     further = (*further, *(() if chosen.orography is None else ("orography",)))
     return open_fields(paths, variables=(*needs.variables, *further), **settings)
+
+
+def _further_targets(
+    paths: Sequence[str | Path],
+    needs: Needs,
+    chosen: Sequence[str] | Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> tuple[str, ...]:
+    """Return what is forecast and was not chosen, as far as the files hold it.
+
+    Beside names in the file it is looked for under its own: the user said what others are called.
+    """
+    known = {canonical_name(*parse_name(name)) for name in chosen}
+    found = []
+    for name in needs.targets:
+        if name in known:
+            continue
+        # What cannot be opened is missed where something asks for it, not here.
+        with warnings.catch_warnings(), suppress(InputError):
+            warnings.simplefilter("ignore", UserWarning)
+            asked = {name: name} if isinstance(chosen, Mapping) else (name,)
+            open_fields(paths, variables=asked, **settings)
+            found.append(name)
+    return tuple(found)
 
 
 def _mask(chosen: OpenOptions, fields: Fields) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from sci_interp.errors import InputError, NotFiniteError
 
 from .datasets import WeatherDataset
 
-__all__ = ["forecast_loss", "require_forecast"]
+__all__ = ["forecast_loss", "require_forecast", "require_targets"]
 
 
 def require_forecast(name: str, lead: int) -> None:
@@ -28,6 +28,26 @@ def require_forecast(name: str, lead: int) -> None:
             f"{name} makes no forecast, so it has no forecast error",
             todo="Use a forecast network, or leave out what needs the loss: fidelity of the "
             "autoencoder and effects of interventions",
+        )
+
+
+def require_targets(dataset: WeatherDataset) -> None:
+    """Refuse data that lack what the network forecasts: there is nothing to compare it with.
+
+    Raises
+    ------
+    InputError
+        If a target is not among the fields.
+    """
+    targets, fields = dataset.needs.targets, dataset.fields
+    missing = [name for name in targets if not fields.has(name)]
+    if missing:
+        raise InputError(
+            f"the data lack {', '.join(missing)}, which the network forecasts; they hold "
+            f"{', '.join(fields.variables)}",
+            allowed=f"fields with {', '.join(targets)}",
+            todo="Add the variables to the data, or say what they are called in the files: "
+            f"variables={{{missing[0]!r}: 'NAME IN THE FILE', ...}}",
         )
 
 
@@ -60,9 +80,12 @@ def forecast_loss(
 
     Raises
     ------
+    InputError
+        If the data lack a target.
     NotFiniteError
         If a forecast holds infinity, or no number at all.
     """
+    require_targets(dataset)
     targets = dataset.needs.targets
     scored = [record for record in records if dataset.truth(record) is not None]
     area = np.broadcast_to(dataset.grid.row_weights()[:, None], dataset.grid.shape)

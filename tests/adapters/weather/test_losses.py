@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sci_interp.errors import InputError, NotFiniteError
+from sci_interp_weather.datasets import Needs
 from sci_interp_weather.losses import forecast_loss, require_forecast
 
 
@@ -79,3 +80,10 @@ def test_a_forecast_that_is_not_finite_is_an_error(make_waves, make_records, val
     nothing = np.full((2, 1, *data.fields.grid.shape), value)
     with pytest.raises(NotFiniteError, match="2001-03-05T00 to 2001-03-06T00 is not finite"):
         forecast_loss(data, ["2001-03-05T00", "2001-03-06T00"], lambda _: nothing, batch_size=2)
+
+
+def test_data_without_what_is_forecast_are_refused(make_waves, make_records):
+    data = make_records(make_waves(n=100), needs=Needs(("msl",), (0,), 24, ("msl", "t850", "z500")))
+    message = r"the data lack t850, z500, which the network forecasts; they hold msl.*'t850': 'NAME"
+    with pytest.raises(InputError, match=message):
+        forecast_loss(data, list(data.records)[:2], lambda _: pytest.fail("asked"), batch_size=2)

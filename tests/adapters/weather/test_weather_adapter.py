@@ -20,7 +20,7 @@ def to_xarray(fields, **attributes):
     """Return fields as a file would hold them: latitude ascending, longitude from 0 or -180."""
     values = {
         name: (("time", "latitude", "longitude"), fields.read(name, slice(None)), {"units": unit})
-        for name, unit in (("msl", "Pa"), ("t850", "K"), ("ar_mask", "1"))
+        for name, unit in (("msl", "Pa"), ("z500", "m2 s-2"), ("t850", "K"), ("ar_mask", "1"))
         if fields.has(name)
     }
     coords = {
@@ -242,6 +242,27 @@ def test_words_and_numbers_may_come_as_paths(adapter, make_waves, save, tmp_path
     assert adapter.open(path, variables={"msl": "msl"}, block=45).variables == ("msl",)
 
 
+def test_what_is_forecast_is_opened_whatever_else_is_asked_for(tiny_network, make_waves, save):
+    network = tiny_network()
+    network.targets = ("t850",)
+    adapter = WeatherAdapter(network)
+    held = to_xarray(make_waves(120, names=("msl", "z500", "t850")))
+    path, other = save(held), save(held.rename(t850="warmth"), "other.nc")
+    for variables in (None, "z500", {"msl": "msl"}, {"msl": "msl", "t850": "t850"}):
+        data = adapter.open(path, block="month", variables=variables)
+        assert {"msl", "t850"} <= set(data.variables), variables
+        records = list(data.records)[:2]
+        assert adapter.loss(data, records, "mix", None).n_tokens == 2 * 63
+    named = adapter.open(other, block="month", variables={"msl": "msl", "t850": "warmth"})
+    assert named.variables == ("msl", "t850")
+    for variables in (None, "msl", {"msl": "msl"}):
+        data = adapter.open(other, block="month", variables=variables)
+        with pytest.raises(InputError, match="the data lack t850, which the network forecasts"):
+            adapter.loss(data, records, "mix", None)
+        found = dict(adapter.measure(data, records, "mix", None))
+        assert set(found[records[0]]) == set(adapter.endpoints(data))
+
+
 def test_tracks_indices_ground_and_rivers(adapter, make_waves, save, tmp_path):
     fields = make_waves(120)
     path = save(to_xarray(fields))
@@ -275,6 +296,12 @@ def test_tracks_indices_ground_and_rivers(adapter, make_waves, save, tmp_path):
     assert not {"low_center", "high_center"} & labels
     with pytest.raises(InputError, match="orography"):
         adapter.open(path, block="month", orography=save(rivers, "no_ground.nc"))
+    # Other storms are other annotations of the same records.
+    storms.write_text(storms.read_text().replace("45,-15", "46,-15"))
+    moved = adapter.open(path, block="month", indices=indices, tracks=storms)
+    again = adapter.open(path, block="month", indices=indices, tracks=storms)
+    assert moved.digest == data.digest
+    assert data.annotation_digest != moved.annotation_digest == again.annotation_digest
     assert "orography" in [item.name for item in adapter.covariates(data)]
 
 
