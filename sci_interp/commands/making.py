@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
 import sci_interp as si
@@ -77,12 +78,24 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-tokens", type=int, help="tokens to train on")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--accumulate", type=int, help="micro-batches of a step; less memory")
+    parser.add_argument(
+        "--parallel", action="store_true", help="share each batch with torchrun's other processes"
+    )
     add_seed(parser)
     add_out(parser)
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    given = ("n_tokens", "batch_size", "learning_rate", "penalty", "revival", "centre")
+    given = (
+        "n_tokens",
+        "batch_size",
+        "learning_rate",
+        "penalty",
+        "revival",
+        "centre",
+        "accumulate",
+    )
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
     si.train(
         _open_activations(chosen.activations),
@@ -92,9 +105,11 @@ def _train(chosen: argparse.Namespace) -> None:
         seed=chosen.seed,
         architecture=chosen.architecture,
         whitening=chosen.whitening,
+        parallel=chosen.parallel,
         **settings,
     )
-    print_made(chosen.out)
+    if os.environ.get("RANK", "0") == "0":
+        print_made(chosen.out)
 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:

@@ -13,13 +13,14 @@ from safetensors.torch import save as save_tensors
 
 from sci_interp.axis import describe_blocks
 from sci_interp.batches import ShuffledBatches
-from sci_interp.errors import NotFiniteError, StoreError
+from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.manifest import begin_artefact, finish_artefact, write_atomically
 from sci_interp.source import ActivationSource, StackedSource
 
 from .files import KIND, read_tensors, write_sae
 from .initialisation import initial_weights
 from .model import SparseAutoencoder
+from .parallel import ALONE, Team
 from .preparation import Preparation
 from .settings import TrainingSettings
 from .trainer import Trainer
@@ -60,6 +61,8 @@ class Session:
         Of the run.
     folder
         Of the artefact.
+    team
+        Processes that run it together; the first writes.
 
     Attributes
     ----------
@@ -72,7 +75,13 @@ class Session:
     trainer: Trainer
     prepared: Preparation
 
-    def __init__(self, settings: TrainingSettings, folder: Path) -> None:
+    def __init__(self, settings: TrainingSettings, folder: Path, team: Team = ALONE) -> None:
+        if team.size > 1 and settings.revival == "resampling":
+            raise InputError(
+                "resampling looks at whole batches, and each process has its share",
+                todo='Choose revival="auxiliary", or one process',
+            )
+        self.team = team
         self.settings = settings
         self.folder = folder
         self._checkpoint = folder / CHECKPOINT_FILE
@@ -88,8 +97,10 @@ class Session:
         model = {"model": source.model["name"], "layer": source.layer}
         settings = {**self.settings.as_json(), **model}
         inputs = {"activations": source.digest}
-        finished = begin_artefact(self.folder, KIND, inputs=inputs, settings=settings)
-        if finished:
+        finished = self.team.first(
+            lambda: begin_artefact(self.folder, KIND, inputs=inputs, settings=settings)
+        )
+        if finished and self.team.rank == 0:
             self._checkpoint.unlink(missing_ok=True)
         return finished
 
@@ -103,17 +114,20 @@ class Session:
         StoreError
             If the checkpoint cannot be used.
         """
-        if self._checkpoint.is_file():
+        if self.team.first(self._checkpoint.is_file):
             self._resume(read_tensors(self._checkpoint))
         else:
             self._start(torch.from_numpy(sample()))
 
     def update(self, values: NDArray[np.float32]) -> None:
         """Do one step on the activations of a batch."""
-        self.trainer.update(self.prepared.apply(torch.from_numpy(values)))
+        rows = self.team.share(torch.from_numpy(values))
+        self.trainer.update(self.prepared.apply(rows))
 
     def save(self) -> None:
         """Write a checkpoint."""
+        if self.team.rank > 0:
+            return
         state = {**self.trainer.state(), **self.prepared.state()}
         write_atomically(self._checkpoint, save_tensors(state))
 
@@ -154,7 +168,9 @@ class Session:
             raise NotFiniteError("activations hold NaN or infinity", todo="Extract them again")
         self.prepared = Preparation.fit(self.settings, sample)
         rows = self.prepared.apply(sample)
-        self.trainer = Trainer(initial_weights(rows, self.settings), self.settings)
+        weights = initial_weights(rows, self.settings)
+        self.team.equalise(tensor for _, tensor in weights.named())
+        self.trainer = Trainer(weights, self.settings, self.team)
         self.trainer.begin(rows)
 
     def _resume(self, state: dict[str, torch.Tensor]) -> None:
@@ -162,7 +178,7 @@ class Session:
             names = [field.name for field in fields(Weights)]
             weights = Weights(**{name: torch.empty_like(state[name]) for name in names})
             self.prepared = Preparation.resume(self.settings, state)
-            self.trainer = Trainer(weights, self.settings)
+            self.trainer = Trainer(weights, self.settings, self.team)
             self.trainer.restore(state)
         except KeyError as error:
             raise StoreError(

@@ -73,6 +73,11 @@ class TrainingSettings:
     block_seed : int or None
         Of the order in which blocks of tokens are read; None takes ``seed``. What ``seed`` then
         orders is the tokens inside the shuffle buffer.
+    accumulate : int
+        Micro-batches of a step, one after another, whose gradients add up. The memory of a step
+        falls; the result is that of the whole batch but for rounding, except with architectures
+        that choose among all tokens of a batch or price its mean activity (batch_topk, matryoshka,
+        jumprelu): they do so in every micro-batch.
     blend : float
         Share of a data point in a decoder row's start; the rest is a random direction.
     precision : str
@@ -102,6 +107,7 @@ class TrainingSettings:
     whitening: bool = False
     widths: tuple[int, ...] = ()
     block_seed: int | None = None
+    accumulate: int = 1
 
     @property
     def n_steps(self) -> int:
@@ -212,6 +218,11 @@ def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:
     block_seed = given.get("block_seed")
     if block_seed is not None and (not isinstance(block_seed, int) or block_seed < 0):
         raise InputError(f"block_seed={block_seed!r} is not usable", allowed="a whole number >= 0")
+    parts = given.get("accumulate", 1)
+    if not isinstance(parts, int) or parts < 1 or given["batch_size"] % parts:
+        raise InputError(
+            f"accumulate={parts!r} is not usable", allowed="a whole number that divides batch_size"
+        )
     _require_penalty(given["architecture"], given)
     _require_layers(given)
     unknown = [split for split in splits if split not in SPLITS]

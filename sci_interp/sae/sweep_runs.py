@@ -19,7 +19,7 @@ __all__ = ["ALWAYS", "resolve_runs"]
 ALWAYS = ("architecture", "features", "k", "seed")
 
 #: Arguments of ``train`` that are the sweep's own.
-_NOT_OF_A_RUN = ("source", "out", "checkpoint_every", "progress", "block_seed")
+_NOT_OF_A_RUN = ("source", "out", "checkpoint_every", "progress", "block_seed", "parallel")
 
 
 def resolve_runs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import time
@@ -31,6 +32,8 @@ __all__ = ["sweep"]
 
 #: Seconds so far, while the sweep is unfinished; named like a temporary file.
 SO_FAR_FILE = "times.tmp"
+#: Runs that one message of progress tells of; the next message tells of the next.
+TOLD_AT_ONCE = 4
 
 
 def sweep(
@@ -182,9 +185,12 @@ def _step_all(
     seconds = _read_times(folder / SO_FAR_FILE)
     begin = min(session.trainer.step for session in sessions.values())
 
+    turn = itertools.cycle(sessions)
+    n_told = min(TOLD_AT_ONCE, len(sessions))
+
     def say() -> str:
-        said = {name: session.trainer.describe() for name, session in sessions.items()}
-        return "; ".join(f"{name}: {words}" for name, words in said.items() if words)
+        told = [next(turn) for _ in range(n_told)]
+        return "; ".join(f"{name}: {sessions[name].trainer.describe()}" for name in told)
 
     for step in track(range(begin, n_steps), "sweep", show=progress, detail=say):
         due = {name: each for name, each in sessions.items() if each.trainer.step == step}

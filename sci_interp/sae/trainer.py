@@ -8,9 +8,11 @@ import torch
 
 from sci_interp.errors import NotFiniteError
 
+from .accumulation import accumulate_passes
 from .adam import Adam
 from .dead import add_auxiliary
 from .gradients import Pass
+from .parallel import ALONE, Team
 from .preactivation import PreActivation
 from .resampling import resample
 from .settings import TrainingSettings
@@ -32,6 +34,8 @@ class Trainer:
         Where to start; changed in place.
     settings
         Of the run.
+    team
+        Processes that learn together.
 
     Attributes
     ----------
@@ -41,7 +45,7 @@ class Trainer:
         Of single training batches.
     """
 
-    def __init__(self, weights: Weights, settings: TrainingSettings) -> None:
+    def __init__(self, weights: Weights, settings: TrainingSettings, team: Team = ALONE) -> None:
         self.weights = weights
         self.settings = settings
         self.sparsity = sparsity_of(settings.architecture, settings.k)
@@ -50,6 +54,7 @@ class Trainer:
         self.curve: list[tuple[float, float, float, float]] = []
         self._adam = Adam(dict(weights.named()) | self.sparsity.parameters())
         self._pre = PreActivation(self.sparsity.reader(weights), settings.dtype)
+        self._team = team
         self._silent = torch.zeros(settings.features, dtype=torch.int64)
 
     @torch.no_grad()
@@ -63,6 +68,7 @@ class Trainer:
         """Do one step on normalised activations ``(batch_size, width)``.
 
         Those that the encoder reads come first, before what is to be written where that differs.
+        Of several processes, each gives its share of the batch.
 
         Raises
         ------
@@ -70,15 +76,16 @@ class Trainer:
             If the activations or the weights hold NaN or infinity.
         """
         read = self._read(rows)
-        pattern = self.sparsity.select(self._pre(read))
-        done = self.sparsity.learn(rows, self.weights, pattern)
-        if not torch.isfinite(done.loss):
+        done = accumulate_passes(rows, self.settings.accumulate, self._learn)
+        if not torch.isfinite(self._team.add(done.loss)):
             raise NotFiniteError(
                 f"the loss of training step {self.step} is not finite",
                 todo="Check the activations for NaN or infinity, or lower the learning rate",
             )
-        self._silent += len(rows)
-        self._silent[done.counts > 0] = 0
+        n_rows = len(rows) * self._team.size
+        counts = self._team.add(done.counts)
+        self._silent += n_rows
+        self._silent[counts > 0] = 0
         if self.settings.revival == "auxiliary" and self.settings.auxiliary > 0:
             add_auxiliary(
                 done.gradient,
@@ -90,7 +97,8 @@ class Trainer:
                 factor=self.settings.auxiliary,
                 signed=self.sparsity.signed,
             )
-        n_active = int(done.counts.sum()) / len(rows)
+        n_active = int(counts.sum()) / n_rows
+        self._team.average([*dict(done.gradient.named()).values(), *done.own.values()])
         self._descend(done, n_active)
         if self.settings.resamples_at(self.step):
             self._resample(done.error, read)
@@ -136,6 +144,10 @@ class Trainer:
         self._adam.restore(state, self.step)
         self._pre.refresh()
 
+    def _learn(self, rows: torch.Tensor) -> Pass:
+        pattern = self.sparsity.select(self._pre(self._read(rows)))
+        return self.sparsity.learn(rows, self.weights, pattern)
+
     def _descend(self, done: Pass, n_active: float) -> None:
         if self.sparsity.unit_decoder:
             self.weights.drop_parallel(done.gradient.decoder)
@@ -169,6 +181,6 @@ class Trainer:
         self._pre.refresh()
 
     def _record(self, error: torch.Tensor, n_active: float) -> None:
-        unexplained = float(error.square().mean())
+        unexplained = float(self._team.add(error.square().mean())) / self._team.size
         dead = float((self._silent > self.settings.dead_after).float().mean())
         self.curve.append((float(self.step), unexplained, n_active, dead))

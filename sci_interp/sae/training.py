@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from sci_interp.source import ActivationSource, StackedSource
 from .files import load_sae
 from .model import SparseAutoencoder
 from .normalisation import CentreKind, NormalisationKind
+from .parallel import ALONE, join_team
 from .session import CALIBRATION_BATCHES, CHECKPOINT_FILE, STATISTICS_TOKENS, Session, sample_of
 from .settings import Precision, Revival, resolve_settings
 from .statistics import with_statistics
@@ -50,6 +52,8 @@ def train(
     whitening: bool = False,
     precision: Precision = "auto",
     block_seed: int | None = None,
+    accumulate: int = 1,
+    parallel: bool = False,
     checkpoint_every: int = 100,
     progress: bool = True,
 ) -> SparseAutoencoder:
@@ -71,6 +75,12 @@ def train(
     whitening, precision, block_seed
         See there. None, or ``"auto"``, leaves the choice to the number of features, tokens, the
         processor, the seed.
+    accumulate
+        See there.
+    parallel
+        Whether the processes that ``torchrun`` started learn together, each from its share of
+        every batch: see :mod:`sci_interp.sae.parallel`. The weights are those of one process but
+        for rounding, with the exceptions of ``accumulate``.
     checkpoint_every
         Steps between checkpoints; has no influence on the result.
     progress
@@ -108,6 +118,7 @@ def train(
         widths=source.widths if isinstance(source, StackedSource) else (),
         precision=precision,
         block_seed=block_seed,
+        accumulate=accumulate,
     )
     require_checkpoints(checkpoint_every)
     batches = ShuffledBatches(
@@ -117,14 +128,21 @@ def train(
         seed=seed,
         block_seed=settings.block_seed,
     )
-    session = Session(settings, Path(out))
-    if session.claim(source):
-        return load_sae(session.folder)
-    with clear_on_mistake(session.folder, committed=CHECKPOINT_FILE):
-        _run(session, batches, checkpoint_every=checkpoint_every, progress=progress)
-    sae = session.assemble(source)
-    session.finish(with_statistics(sae, source, splits=settings.splits, n_tokens=STATISTICS_TOKENS))
+    with join_team(batch_size) if parallel else nullcontext(ALONE) as team:
+        session = Session(settings, Path(out), team)
+        if not session.claim(source):
+            with clear_on_mistake(session.folder, committed=CHECKPOINT_FILE):
+                _run(session, batches, checkpoint_every=checkpoint_every, progress=progress)
+            team.first(lambda: _finish(session, source))
     return load_sae(session.folder)
+
+
+def _finish(session: Session, source: ActivationSource) -> bool:
+    sae = session.assemble(source)
+    session.finish(
+        with_statistics(sae, source, splits=session.settings.splits, n_tokens=STATISTICS_TOKENS)
+    )
+    return True
 
 
 def require_checkpoints(checkpoint_every: int) -> None:
@@ -145,7 +163,9 @@ def _run(
     session.open(sample_of(batches, session.settings))
     trainer, n_steps = session.trainer, session.settings.n_steps
     steps = range(trainer.step, n_steps)
-    for step in track(steps, "train", show=progress, detail=trainer.describe):
+    for step in track(
+        steps, "train", show=progress and session.team.rank == 0, detail=trainer.describe
+    ):
         session.update(batches.batch(step))
         if trainer.step % checkpoint_every == 0 or trainer.step == n_steps:
             session.save()

@@ -33,12 +33,13 @@ def run(words: str, out: Path) -> int:
 def test_options_reach_the_training(tmp_path, capsys) -> None:
     out = tmp_path / "sae"
     words = "first --architecture jumprelu --penalty 0.02 --revival resampling"
-    assert run(words + " --centre geometric_median --whitening", out) == 0
+    words += " --centre geometric_median --whitening --accumulate 2 --parallel"
+    assert run(words, out) == 0
     sae = si.load_sae(out)
     assert sae.architecture == "jumprelu"
-    named = ("penalty", "revival", "centre", "whitening")
+    named = ("penalty", "revival", "centre", "whitening", "accumulate")
     found = [sae.training[name] for name in named]
-    assert found == [0.02, "resampling", "geometric_median", True]
+    assert found == [0.02, "resampling", "geometric_median", True, 2]
     assert "sae" in capsys.readouterr().out
 
 
