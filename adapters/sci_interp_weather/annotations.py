@@ -24,7 +24,7 @@ from .linking import LinkingSettings
 from .masks import project_cells, project_mask, runs_of_mask
 from .pressure_systems import DEEPENING_GROUP, PRESSURE_GROUP, PressureSettings
 from .pressure_tracks import DeepeningDetector, PressureDetector, PressureTracker, TrackedSystem
-from .rivers import RIVER_GROUP, RiverDetector, RiverSettings
+from .rivers import RIVER_GROUP, MaskReader, RiverDetector, RiverSettings
 from .times import hours_since
 from .tokens import CellMeans
 from .tracks import CYCLONE_GROUP, CycloneDetector, CycloneSettings, Tracks
@@ -69,7 +69,7 @@ class WeatherAnnotations:
         Daily indices, for regimes.
     masks
         Areas found by the user by label, ``(n_times, n_lat, n_lon)`` bool on the fields' times and
-        grid: ``"atmospheric_river"``.
+        grid, or what reads them: ``"atmospheric_river"``.
     settings
         Parameters of the phenomena.
 
@@ -94,7 +94,7 @@ class WeatherAnnotations:
         *,
         tracks: Tracks | None = None,
         indices: Sequence[IndexTable] = (),
-        masks: Mapping[str, NDArray[np.bool_]] | None = None,
+        masks: Mapping[str, NDArray[np.bool_] | MaskReader] | None = None,
         settings: LabelSettings | None = None,
     ) -> None:
         self.settings = settings or LabelSettings()
@@ -128,7 +128,9 @@ class WeatherAnnotations:
             return []
         return [CycloneDetector(self._fields, tracks, self.settings.cyclones)]
 
-    def _upper_air_detectors(self, masks: dict[str, NDArray[np.bool_]]) -> list[Detector]:
+    def _upper_air_detectors(
+        self, masks: dict[str, NDArray[np.bool_] | MaskReader]
+    ) -> list[Detector]:
         fields, settings = self._fields, self.settings
         rivers = masks.pop("atmospheric_river", None)
         for name in masks:

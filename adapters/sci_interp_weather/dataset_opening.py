@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sci_interp.errors import InputError
 
@@ -24,6 +23,7 @@ from .networks.base import Network
 from .opening import open_fields
 from .options import OpenOptions, parse_options
 from .reference import INDICES_FOLDER, SAMPLE_FOLDER, read_sample
+from .rivers import MaskReader
 from .times import hours_since
 from .track_files import load_tracks
 
@@ -35,7 +35,6 @@ _LABEL_VARIABLES: Final = (
     *(f"{wind}{level}" for level in (250, 300, 200, 225) for wind in "uv"),
 )
 _MASK: Final = "ar_mask"
-_HALF: Final = 0.5
 
 
 def open_dataset(
@@ -150,8 +149,8 @@ def _further_targets(
     return tuple(found)
 
 
-def _mask(chosen: OpenOptions, fields: Fields) -> NDArray[np.bool_]:
-    """Return the user's mask on grid and times of the fields.
+def _mask(chosen: OpenOptions, fields: Fields) -> MaskReader:
+    """Return what reads the user's mask, on grid and times of the fields.
 
     Raises
     ------
@@ -176,7 +175,4 @@ def _mask(chosen: OpenOptions, fields: Fields) -> NDArray[np.bool_]:
             allowed="a mask at every time of the fields",
             todo="Choose times with period=, or complete the mask",
         )
-    inside = np.empty((len(place), *fields.grid.shape), dtype=np.bool_)
-    for at in range(len(place)):
-        inside[at] = mask.read(_MASK, place[at : at + 1])[0] >= _HALF
-    return inside
+    return MaskReader.of_fields(mask, _MASK, place)

@@ -11,8 +11,9 @@ regional domain, an area cut by the edge that is too short or too wide is unknow
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -26,9 +27,11 @@ from .fields import Fields
 from .masks import MaskObject, connected_objects
 from .object_tracks import ObjectTracker
 
-__all__ = ["RIVER_GROUP", "RiverDetector", "RiverSettings"]
+__all__ = ["RIVER_GROUP", "MaskReader", "RiverDetector", "RiverSettings"]
 
 RIVER_GROUP: Final = "atmospheric rivers"
+#: A mask is inside from here on.
+_HALF: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,56 @@ class RiverSettings:
     latitude: float = 20.0
 
 
+@dataclass(frozen=True, eq=False)
+class MaskReader:
+    """Areas found by the user, read a few times at once.
+
+    Attributes
+    ----------
+    at : callable
+        Maps the index of a time of the fields to the mask ``(n_lat, n_lon)`` bool.
+    digest : callable
+        Returns what identifies the whole mask; asked for when annotations are written.
+    """
+
+    at: Callable[[int], NDArray[np.bool_]]
+    digest: Callable[[], str]
+
+    @classmethod
+    def of_fields(cls, masks: Fields, name: str, places: NDArray[np.int64]) -> MaskReader:
+        """Return the reader of a mask that lies in files.
+
+        Parameters
+        ----------
+        masks
+            Fields on the grid of those that are annotated.
+        name
+            Their variable, inside from one half.
+        places : (n_times,) int64
+            Where among its times those of the annotated fields are.
+        """
+        reader = FieldReader(masks)
+        return cls(lambda index: reader.at(name, int(places[index])) >= _HALF, lambda: masks.digest)
+
+    @classmethod
+    def of_array(cls, mask: NDArray[np.bool_], shape: tuple[int, ...]) -> MaskReader:
+        """Return the reader of an array of this shape.
+
+        Raises
+        ------
+        InputError
+            If the array has another shape or type.
+        """
+        if mask.shape != shape or mask.dtype != np.bool_:
+            raise InputError(
+                f"the mask of atmospheric rivers is {mask.dtype} of shape {mask.shape}",
+                allowed=f"bool of shape {shape}: times, latitudes (north first), longitudes",
+            )
+        return cls(
+            mask.__getitem__, lambda: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+        )
+
+
 class RiverDetector:
     """Atmospheric rivers of the fields ``ivt``, or ``ivt_u`` and ``ivt_v``, or of a given mask.
 
@@ -62,7 +115,7 @@ class RiverDetector:
         The fields.
     settings
         Parameters.
-    mask : (n_times, n_lat, n_lon) bool, optional
+    mask : (n_times, n_lat, n_lon) bool, or MaskReader, optional
         Rivers found by the user, on the fields' times and grid; each connected part is one.
 
     Raises
@@ -77,16 +130,12 @@ class RiverDetector:
         self,
         fields: Fields,
         settings: RiverSettings | None = None,
-        mask: NDArray[np.bool_] | None = None,
+        mask: NDArray[np.bool_] | MaskReader | None = None,
     ) -> None:
         self._settings = settings or RiverSettings()
+        if mask is not None and not isinstance(mask, MaskReader):
+            mask = MaskReader.of_array(mask, (len(fields.times), *fields.grid.shape))
         self._fields, self._reader, self._mask = fields, FieldReader(fields), mask
-        expected = (len(fields.times), *fields.grid.shape)
-        if mask is not None and (mask.shape != expected or mask.dtype != np.bool_):
-            raise InputError(
-                f"the mask of atmospheric rivers is {mask.dtype} of shape {mask.shape}",
-                allowed=f"bool of shape {expected}: times, latitudes (north first), longitudes",
-            )
         rule = self._settings
         text = (
             "connected part of the mask given"
@@ -96,10 +145,13 @@ class RiverDetector:
             f"wide, poleward of {rule.latitude:g} degrees (after Guan and Waliser 2015)"
         )
         self.labels = (Label("atmospheric_river", RIVER_GROUP, text),)
-        given = "" if mask is None else hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
-        self.state = f"{self._settings} {given}"
         self._objects = remember_last(self._find_objects)
         self._tracker = ObjectTracker(fields, self._rivers, "river")
+
+    @cached_property
+    def state(self) -> str:
+        """Parameters, and the mask's identity."""
+        return f"{self._settings} {'' if self._mask is None else self._mask.digest()}"
 
     @staticmethod
     def possible(fields: Fields) -> bool:
@@ -127,7 +179,7 @@ class RiverDetector:
         """Return the rivers, and what the edge of the domain may have cut from one."""
         grid, rule = self._fields.grid, self._settings
         if self._mask is not None:
-            return connected_objects(self._mask[index], grid), []
+            return connected_objects(self._mask.at(index), grid), []
         found = connected_objects(self._transport(index) >= rule.transport, grid)
         found = [item for item in found if abs(item.latitude) >= rule.latitude]
         rivers, cut = [], []

@@ -8,7 +8,7 @@ from sci_interp.errors import InputError
 from sci_interp_weather.fields import Fields
 from sci_interp_weather.grids import Grid
 from sci_interp_weather.masks import connected_objects
-from sci_interp_weather.rivers import RiverDetector
+from sci_interp_weather.rivers import MaskReader, RiverDetector
 
 GLOBE = Grid.regular(np.arange(90.0, -91.0, -2.5), np.arange(0.0, 360.0, 2.5))
 REGION = Grid.regular(np.arange(70.0, 19.0, -2.5), np.arange(-80.0, 21.0, 2.5))
@@ -80,3 +80,31 @@ def test_a_mask_takes_the_place_of_the_rule() -> None:
     for bad in (mask[0], mask.astype(np.int8), mask[:, :-1]):
         with pytest.raises(InputError, match="the mask of atmospheric rivers"):
             RiverDetector(plain, mask=bad)
+
+
+def test_a_mask_in_files_is_read_a_few_times_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = np.stack([band(GLOBE, 10, 12.5, west, west + 20, 1.0) for west in range(0, 100, 10)])
+    masks = fields(GLOBE, *inside, name="ar_mask")
+    read: list[int] = []
+    plain_read = Fields.read
+
+    def counted(self: Fields, name: str, index: slice) -> np.ndarray:
+        values = plain_read(self, name, index)
+        read.append(len(values))
+        return values
+
+    monkeypatch.setattr(Fields, "read", counted)
+    monkeypatch.setattr("sci_interp_weather.detection._CHUNK_BYTES", 3 * 4 * inside[0].size)
+    places = np.array([1, 3, 4, 8])
+    plain = fields(GLOBE, *np.zeros((4, *GLOBE.shape)), name="msl")
+    given = RiverDetector(plain, mask=MaskReader.of_fields(masks, "ar_mask", places))
+    assert read == []
+    held = RiverDetector(plain, mask=inside[places] > 0)
+    for index in range(4):
+        (river,), (wanted,) = given.find(index).instances, held.find(index).instances
+        assert np.array_equal(river.cells, wanted.cells) and river.event == wanted.event
+    assert max(read) <= 3
+    assert masks.digest in given.state
+    moved = fields(GLOBE, *inside[:, :, ::-1], name="ar_mask")
+    other = RiverDetector(plain, mask=MaskReader.of_fields(moved, "ar_mask", places))
+    assert other.state != given.state

@@ -292,14 +292,24 @@ def test_tracks_indices_ground_and_rivers(adapter, make_waves, save, tmp_path):
     (found,) = adapter.annotate(data, ["2001-01-05T00"])
     labels = {run[0] for run in found.runs}
     assert "tropical_cyclone" in labels
+    river = np.zeros(9 * 7, bool)
+    for label, _, start, stop in found.runs:
+        river[start:stop] |= label == "atmospheric_river"
+    np.testing.assert_array_equal(
+        river.reshape(9, 7).T, mask[data.fields.index_of("2001-01-05T00")]
+    )
     # The ground is too high everywhere for pressure at sea level.
     assert not {"low_center", "high_center"} & labels
     with pytest.raises(InputError, match="orography"):
         adapter.open(path, block="month", orography=save(rivers, "no_ground.nc"))
     # Other storms are other annotations of the same records.
     storms.write_text(storms.read_text().replace("45,-15", "46,-15"))
-    moved = adapter.open(path, block="month", indices=indices, tracks=storms)
-    again = adapter.open(path, block="month", indices=indices, tracks=storms)
+    moved, again = (
+        adapter.open(
+            path, block="month", orography=tmp_path / "ground.nc", indices=indices, tracks=storms
+        )
+        for _ in range(2)
+    )
     assert moved.digest == data.digest
     assert data.annotation_digest != moved.annotation_digest == again.annotation_digest
     assert "orography" in [item.name for item in adapter.covariates(data)]
