@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from sci_interp.errors import InputError
 
-from .times import Times, hours_since, month_of, year_of
+from .alignment import align_blocks
+from .times import Times, hour_of, hours_since, month_of, year_of
 
 __all__ = ["BlockRule", "Blocks", "Persistence", "assign_blocks", "measure_persistence"]
 
@@ -102,6 +103,8 @@ class Blocks:
         Name of the block, ``"2009-DJF"``; empty where a time is left out.
     exchange : (n_times,) object
         Blocks of the same text may exchange their labels: the season, the month, or nothing.
+        Their records lie at the same places of the season; a block with other records, cut off by
+        the data's end or a hole, has a text of its own.
     whole : (n_times,) int64
         Number of the block around every time, none left out: a gap belongs half to the block
         before it and half to the one after.
@@ -142,12 +145,18 @@ def assign_blocks(
     kept &= np.array([size[key] >= least for key in number.tolist()], dtype=bool)
     short = not kept.any()
     kept = usable.copy() if short else kept
+    place = _place_in_block(times, rule, number, step_days)
+    names, exchanges = _names(times, rule)
+    alone: dict[int, str] = {}
+    if not short:
+        kept, alone = align_blocks(kept, number, place, exchanges)
     places = np.flatnonzero(kept)
     opens = np.append(True, np.diff(number[places]) != 0)
     since = np.arange(len(places)) - np.flatnonzero(opens)[np.cumsum(opens) - 1]
     kept[places[since % rule.every != 0]] = False
-    names, exchanges = _names(times, rule)
-    words = {key: (names(key), exchanges(key)) for key in set(number[kept].tolist())}
+    words = {
+        key: (names(key), alone.get(key, exchanges(key))) for key in set(number[kept].tolist())
+    }
     pairs = [words[k] if on else ("", "") for k, on in zip(number.tolist(), kept, strict=True)]
     return Blocks(
         np.array([name for name, _ in pairs], dtype=object),
@@ -155,6 +164,19 @@ def assign_blocks(
         _numbers(times + pd.Timedelta(days=rule.gap_days / 2), rule, times[:1]),
         _describe(rule, len(words), int(kept.sum()), int(usable.sum()), short=short),
     )
+
+
+def _place_in_block(
+    times: Times, rule: BlockRule, number: NDArray[np.int64], step_days: float
+) -> NDArray[np.float64]:
+    """Return where in its block every time lies: a day of the year, or steps from the start."""
+    if rule.kind == "days":
+        days = (hours_since(times) - hours_since(times[:1])) / 24.0 - number * rule.days
+        steps: NDArray[np.float64] = np.floor(days / step_days + 1e-6)
+        return steps
+    month, day = np.asarray(month_of(times)), np.asarray(times.day)
+    places: NDArray[np.float64] = np.round(100.0 * month + day + hour_of(times) / 24.0, 6)
+    return places
 
 
 def _numbers(times: Times, rule: BlockRule, first: Times) -> NDArray[np.int64]:

@@ -123,6 +123,11 @@ class WeatherDataset:
             state.update(f"{record}\t{self.blocks.name[at]}\t{self.blocks.exchange[at]}\n".encode())
         return state.hexdigest()
 
+    @property
+    def annotation_digest(self) -> str:
+        """SHA-256 of what is known of the records; empty where nothing is."""
+        return "" if self.annotations is None else self.annotations.digest
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """Columns ``record, block, n_tokens, exchange``, in order of time."""

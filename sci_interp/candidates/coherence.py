@@ -83,13 +83,13 @@ class ReferenceWindows:
         generator = np.random.default_rng([seed, 1])
         block_of_record = block_of_records(axis)
         tokens, cells, blocks = [], [], []
-        n_blocks = len(axis.block_starts) - 1
+        strata, n_blocks = _strata(axis), len(axis.block_starts) - 1
         most = max(1, 2 * _WINDOWS_PER_CELL // n_blocks) if len(axis.step_weights) > 1 else 1
         seen: dict[int, Counter[int]] = {}
         for record in generator.permutation(np.arange(*axis.record_range(HALVES))):
             start, stop = axis.record_starts[record : record + 2]
             block = int(block_of_record[record])
-            cell = cells_of(axis, np.arange(start, stop))
+            cell = cells_of(axis, np.arange(start, stop), strata)
             for value in np.unique(cell).tolist():
                 families = seen.setdefault(value, Counter())
                 if families.total() < _WINDOWS_PER_CELL and families[block] < most:
@@ -103,11 +103,23 @@ class ReferenceWindows:
         return cls(np.array(cells)[order], np.array(blocks)[order], unit @ unit.T)
 
 
-def cells_of(axis: TokenAxis, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the kind of place and the stratum of tokens as one number each ``(n,)``."""
+def cells_of(
+    axis: TokenAxis, tokens: NDArray[np.int64], strata: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the kind of place and the stratum of tokens as one number each ``(n,)``.
+
+    Parameters
+    ----------
+    axis
+        The records.
+    tokens : (n,) int64
+        Tokens on the axis.
+    strata : (n_records,) int64
+        Stratum of every record.
+    """
     record = np.searchsorted(axis.record_starts, tokens, "right") - 1
-    stratum = _strata(axis)[record]
-    n_rows = len(axis.step_weights)
+    stratum = strata[record]
+    n_rows = _rows_of_a_level(axis.step_weights)
     if n_rows > 1:
         band: NDArray[np.int64] = (tokens % n_rows) * _N_INNER // n_rows
         return band + _N_INNER * stratum
@@ -119,6 +131,15 @@ def cells_of(axis: TokenAxis, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     place = np.where(near < _END_EDGES[-1], 2 * end + (tail < head), 2 * len(_END_EDGES) + inner)
     cell: NDArray[np.int64] = place * _N_STRATA + stratum
     return cell
+
+
+def _rows_of_a_level(step_weights: Sequence[int]) -> int:
+    """Return after how many tokens the weights of a step repeat: levels have the same rows."""
+    n = len(step_weights)
+    for rows in range(1, n + 1):
+        if n % rows == 0 and tuple(step_weights[:rows]) * (n // rows) == tuple(step_weights):
+            return rows
+    return n
 
 
 def _strata(axis: TokenAxis) -> NDArray[np.int64]:
@@ -207,7 +228,7 @@ def measure_coherence(
     bank = ReferenceWindows.draw(axis, adapter, dataset, seed=seed)
     rows = np.flatnonzero(np.isin(windows.feature, chosen))
     unit = describe(axis, adapter, dataset, windows.token[rows])
-    cell = cells_of(axis, windows.token[rows])
+    cell = cells_of(axis, windows.token[rows], _strata(axis))
     tests = []
     for feature in chosen:
         at = windows.of(int(feature))

@@ -8,7 +8,6 @@ T = sum U / sqrt(sum U^2) is compared with Student's t.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +17,14 @@ from numpy.typing import NDArray
 from .kernel import compiled, run_ranges
 from .steps import expected_overlap
 from .tracks import Entries, Instances, LabelTracks, Runs
-from .units import Units, weight_before, weight_between
+from .units import (
+    KnownRanges,
+    Units,
+    known_positions_before,
+    known_weight_before,
+    weight_before,
+    weight_between,
+)
 
 __all__ = ["PairList", "Robust", "count_families", "score_pairs"]
 
@@ -105,13 +111,13 @@ def count_families(
 ) -> NDArray[np.float64]:
     """Return TP, X and hit instances of pairs in every family ``(3, n_families, n_pairs)``.
 
-    Tokens count with the weight of their row.
+    Known tokens count, with the weight of their row.
     """
     counts = np.zeros((len(pairs.row), 3, len(tracks.units.first) - 1))
 
     def work(start: int, stop: int) -> None:
         part, out = pairs.part(start, stop), counts[start:stop]
-        _count(entries, tracks.units, tracks.runs, tracks.instances, part, out)
+        _count(entries, tracks.units, tracks.known, tracks.runs, tracks.instances, part, out)
 
     run_ranges(work, len(pairs.row), size=PAIRS_AT_ONCE, n_threads=n_threads)
     return np.ascontiguousarray(counts.transpose(1, 2, 0))
@@ -120,13 +126,12 @@ def count_families(
 def count_label_families(tracks: LabelTracks, start: int, stop: int) -> NDArray[np.float64]:
     """Return n, Y and instances of labels ``start:stop``, ``(3, stop - start, n_families)``.
 
-    Tokens count with the weight of their row.
+    Known tokens count, with the weight of their row.
     """
     units, runs, instances = tracks.units, tracks.runs, tracks.instances
     n_labels, n_families = stop - start, len(units.first) - 1
     counts = np.zeros((3, n_labels, n_families))
-    edges = units.start[units.first]
-    counts[0] = [weight_between(units, *edge) for edge in itertools.pairwise(edges.tolist())]
+    counts[0] = np.diff(known_weight_before(units.start[units.first], tracks.known, units))
     covered = np.append(0, np.cumsum(_run_weights(units, runs)))
     counts[1] = np.diff(covered[runs.record[start:stop, units.first]], axis=1)
     bounds = instances.first[start : stop + 1]
@@ -275,6 +280,7 @@ def _score(
 def _count(
     entries: Entries,
     units: Units,
+    known: KnownRanges,
     runs: Runs,
     instances: Instances,
     pairs: PairList,
@@ -283,6 +289,7 @@ def _count(
     for pair in range(len(pairs.row)):
         position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
         first, before = split_by_record(position, units), weight_before(position, units)
+        known_before = known_positions_before(position, known, units)
         label = pairs.label[pair]
         for family in range(len(units.first) - 1):
             for record in range(units.first[family], units.first[family + 1]):
@@ -290,7 +297,7 @@ def _count(
                 bounds = (runs.record[label, record], runs.record[label, record + 1])
                 both, _ = _overlap(position, before, *part, runs, *bounds)
                 counts[pair, 0, family] += both
-                counts[pair, 1, family] += before[part[1]] - before[part[0]]
+                counts[pair, 1, family] += known_before[part[1]] - known_before[part[0]]
         for instance in range(instances.first[label], instances.first[label + 1]):
             for run in range(instances.run[instance], instances.run[instance + 1]):
                 at = np.searchsorted(position, instances.start[run])

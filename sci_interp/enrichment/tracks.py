@@ -20,7 +20,7 @@ from sci_interp.source import FeatureSource
 
 from .inputs import KnownSource, bin_of_level, iterate_slices, known_mask
 from .kernel import compiled
-from .units import Units, Universe, known_coordinate, read_units
+from .units import KnownRanges, Units, Universe, known_coordinate, read_units
 
 __all__ = [
     "Entries",
@@ -107,6 +107,8 @@ class LabelTracks:
         Known tokens on the common axis.
     units : Units
         Records and families.
+    known : KnownRanges
+        Tokens of the units that are known; all, but where units hold whole records.
     runs : Runs
         Union of every label's runs.
     instances : Instances
@@ -117,6 +119,7 @@ class LabelTracks:
     labels: Ints
     universe: Universe
     units: Units
+    known: KnownRanges
     runs: Runs
     instances: Instances
 
@@ -149,7 +152,8 @@ def read_labels(
         columns = (piece.known_group, piece.known_start, piece.known_stop)
         ranges.append(_rows(mine, np.int64, *columns))
     joins_records = any(known.labels[at].extent == "records" for at in labels)
-    universe = Universe.of(axis, *merge_ranges(*_join(ranges, 3))[1:], joins_records=joins_records)
+    _, known_start, known_stop = merge_ranges(*_join(ranges, 3))
+    universe = Universe.of(axis, known_start, known_stop, joins_records=joins_records)
     label, instance, first, last = _join(runs, 4)
     runs.clear()
     first = known_coordinate(first, universe).astype(narrow)
@@ -164,6 +168,9 @@ def read_labels(
         labels,
         universe,
         units,
+        KnownRanges(
+            known_coordinate(known_start, universe), known_coordinate(known_stop, universe)
+        ),
         _union(label, first, last, units, len(labels)),
         _instances(label, instance, first, last, units, len(labels)),
     )

@@ -23,7 +23,17 @@ from sci_interp.schema import EXCHANGE, RECORD, STRATUM, WEIGHT, Split
 
 from .kernel import compiled
 
-__all__ = ["Units", "Universe", "known_coordinate", "read_units", "weight_before", "weight_between"]
+__all__ = [
+    "KnownRanges",
+    "Units",
+    "Universe",
+    "known_coordinate",
+    "known_positions_before",
+    "known_weight_before",
+    "read_units",
+    "weight_before",
+    "weight_between",
+]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -62,6 +72,19 @@ class Units(NamedTuple):
     stratum: Ints
     row_weight: Floats
     row_before: Floats
+
+
+class KnownRanges(NamedTuple):
+    """Known tokens of units, in known coordinates.
+
+    Attributes
+    ----------
+    start, stop : (n_ranges,) int64
+        Disjoint ranges, ascending; they may go on from record to record.
+    """
+
+    start: Ints
+    stop: Ints
 
 
 class Universe(NamedTuple):
@@ -172,6 +195,36 @@ def weight_between(units: Units, start: int, stop: int) -> float:
     whole = units.row_before[n_rows]
     before = (start // n_rows) * whole + units.row_before[start % n_rows]
     return float((stop // n_rows) * whole + units.row_before[stop % n_rows] - before)
+
+
+@compiled
+def known_weight_before(edge: Ints, known: KnownRanges, units: Units) -> Floats:
+    """Return the weight of the known tokens before each edge, ascending ``(n_edges,)``."""
+    before = np.zeros(len(edge))
+    at, total = 0, 0.0
+    for place in range(len(edge)):
+        while at < len(known.start) and known.stop[at] <= edge[place]:
+            total += weight_between(units, known.start[at], known.stop[at])
+            at += 1
+        before[place] = total
+        if at < len(known.start) and known.start[at] < edge[place]:
+            before[place] += weight_between(units, known.start[at], edge[place])
+    return before
+
+
+@compiled
+def known_positions_before(position: Ints, known: KnownRanges, units: Units) -> Floats:
+    """Return the weight of the known positions before each of them, and of all ``(n + 1,)``."""
+    n_rows = len(units.row_weight)
+    before = np.zeros(len(position) + 1)
+    at = 0
+    for place in range(len(position)):
+        while at < len(known.start) and known.stop[at] <= position[place]:
+            at += 1
+        is_known = at < len(known.start) and known.start[at] <= position[place]
+        weight = units.row_weight[position[place] % n_rows] if is_known else 0.0
+        before[place + 1] = before[place] + weight
+    return before
 
 
 @compiled

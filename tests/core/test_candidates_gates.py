@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted_world import (
     DOMAIN,
@@ -281,3 +282,13 @@ def test_coherence_and_share_run_on_one_blas_thread(codes, known, monkeypatch) -
     gates = Gates(n_sets=20, n_resamples=5)
     run_gates(codes, known, adapter=WorldAdapter(), dataset=WORLD, gates=gates)
     assert len(seen) > 10 and set(seen) == {1}
+
+
+def test_windows_on_levels_are_matched_by_row_not_by_level():
+    from sci_interp.axis import TokenAxis
+    from sci_interp.candidates.coherence import cells_of
+
+    table = pd.DataFrame({"record": ["a"], "block": ["a"], "n_tokens": [2 * 3 * 6]})
+    axis = TokenAxis.build(table, step_weights=(1, 2, 3, 4, 5, 6) * 3)
+    cells = cells_of(axis, np.arange(36), np.zeros(1, np.int64)).reshape(2, 3, 6)
+    assert (cells == np.arange(6)).all()

@@ -135,3 +135,21 @@ def test_every_other_time_of_a_block_is_a_record():
     assert "One time in 3" in third.note and "One time" not in every.note
     with pytest.raises(InputError, match="every is 0"):
         BlockRule.parse("season", 10, 0)
+
+
+def test_blocks_that_exchange_have_their_records_at_the_same_days():
+    times = pd.date_range("2001-01-01", "2008-12-31")
+    usable = np.ones(len(times), bool)
+    usable[np.flatnonzero(times == "2003-07-10")[0]] = False
+    for block in ("season", "year", "month"):
+        blocks = assign(times, block, 5.0, usable)
+        days: dict = {}
+        for name in dict.fromkeys(blocks.name):
+            mine = blocks.name == name
+            if name:
+                days.setdefault(blocks.exchange[mine][0], []).append(times[mine].strftime("%m-%d"))
+        for text, held in days.items():
+            assert len({tuple(each) for each in held}) == 1, (block, text)
+        alone = [text for text in days if "in part" in text]
+        assert len(alone) == {"season": 3, "year": 1, "month": 1}[block], alone
+    assert (assign(times).name[times == "2004-02-29"] == "").all()

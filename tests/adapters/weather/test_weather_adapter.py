@@ -73,7 +73,9 @@ def test_the_sample_opens_with_labels_and_limits(bundled, sample):
     names = {label.name for label in bundled.labels(sample)}
     assert {"low_center", "high_area", "deepening_low", "ao_positive", "pna_negative"} <= names
     assert sample.table["block"].nunique() == 41
-    assert set(sample.table["exchange"]) == {"DJF", "MAM", "JJA", "SON"}
+    # The first and the last winter are cut off: they exchange with no other.
+    texts = set(sample.table["exchange"])
+    assert {"DJF", "MAM", "JJA", "SON"} < texts and len(texts) == 6
     assert "41 season-years" in sample.design
     view = bundled.view(sample, "2009-12-17T00")
     assert view.title == "2009-12-17 00 UTC · 30°N-70°N 70°W-10°E"
@@ -303,15 +305,12 @@ def test_tracks_indices_ground_and_rivers(adapter, make_waves, save, tmp_path):
     with pytest.raises(InputError, match="orography"):
         adapter.open(path, block="month", orography=save(rivers, "no_ground.nc"))
     # Other storms are other annotations of the same records.
+    options = {"block": "month", "indices": indices, "tracks": storms}
+    kept, again = (adapter.open(path, **options) for _ in range(2))
     storms.write_text(storms.read_text().replace("45,-15", "46,-15"))
-    moved, again = (
-        adapter.open(
-            path, block="month", orography=tmp_path / "ground.nc", indices=indices, tracks=storms
-        )
-        for _ in range(2)
-    )
-    assert moved.digest == data.digest
-    assert data.annotation_digest != moved.annotation_digest == again.annotation_digest
+    moved = adapter.open(path, **options)
+    assert moved.digest == kept.digest
+    assert kept.annotation_digest == again.annotation_digest != moved.annotation_digest
     assert "orography" in [item.name for item in adapter.covariates(data)]
 
 

@@ -26,7 +26,14 @@ from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import enrich
 from sci_interp.enrichment.counts import at_or_above, count_split
 from sci_interp.enrichment.local_null import overlap_at_shifts, shift_scores
-from sci_interp.enrichment.scores import PairList, active_positions, score_pairs
+from sci_interp.enrichment.scores import (
+    PairList,
+    active_positions,
+    count_families,
+    count_label_families,
+    score_pairs,
+)
+from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.enrichment.steps import expected_overlap, overlap_at_steps
 from sci_interp.enrichment.swap_null import exchange_table
 from sci_interp.enrichment.table import has_events
@@ -216,3 +223,42 @@ def test_records_of_different_length_cannot_be_joined():
     known = annotations(axis, [Label("low", "g", "")], [], ranges)
     with pytest.raises(InputError, match="records of one length"):
         read_labels(axis, known, "discovery", 0)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10, deadline=None)
+def test_counts_of_blocks_add_up_to_those_of_the_known_tokens(seed):
+    rng = np.random.default_rng(seed)
+    axis = grid_axis(6, 4)
+    fields = smooth_fields(axis, rng)
+    features = to_features(axis, [fields, -fields])
+    size = ROWS * COLUMNS
+    unknown = rng.random((axis.n_records, size)) < 0.3
+    known = []
+    for record in range(axis.n_records):
+        edges = np.flatnonzero(np.diff(np.concatenate([[1], unknown[record].astype(int), [1]])))
+        known += [
+            (0, record * size + a, record * size + b) for a, b in edges.reshape(-1, 2).tolist()
+        ]
+    mask = (fields > 0.5) & ~unknown.reshape(fields.shape)
+    source = to_annotations(axis, {"low": mask}, known=known)
+    selection = select_thresholds(features, source, n_threads=1)
+    for split in ("discovery", "test"):
+        tracks = read_labels(axis, source, split, 0)
+        chosen = np.arange(2)
+        entries = read_entries(
+            features, tracks, chosen=chosen, lowest_bin=selection.bin[0][0],
+            n_entries=selection.entries[split][0, chosen, selection.bin[0][0]],
+            floors=selection.floors,
+        )  # fmt: skip
+        pairs = PairList(chosen, selection.bin[0][0].astype(np.int64), np.zeros(2, np.int64))
+        both, active, hit = count_families(entries, tracks, pairs, n_threads=1).sum(axis=1)
+        n_known, positive, n_instances = count_label_families(tracks, 0, 1).sum(axis=(1, 2))
+        table = selection.confusion(0, split, chosen, np.zeros(2, np.int64))
+        assert both == pytest.approx(table.true_positive * selection.unit)
+        assert active == pytest.approx(table.active * selection.unit)
+        assert hit == pytest.approx(table.hit)
+        assert (n_known, positive) == pytest.approx(
+            (table.known[0] * selection.unit, table.positive[0] * selection.unit)
+        )
+        assert n_instances == table.instances[0]
