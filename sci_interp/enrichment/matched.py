@@ -1,10 +1,10 @@
 """Features against the best covariate at matched magnitude: whether they know more than it says.
 
 A label that a covariate defines (low pressure) has features that merely follow the covariate. So
-tokens are cut into bins of equal weight by the level of the label's best covariate, and average
-precision is measured inside the bins, where the covariate hardly varies: of the best feature, and
-of what is left of the covariate itself. Both are chosen on one half of the blocks and measured on
-the other, both ways round.
+tokens are cut into bins of equal weight by the label's best covariate, and average precision is
+measured inside the bins, where the covariate hardly varies: of the best feature, and of what is
+left of the covariate itself. Both are chosen on one half of the blocks and measured on the other,
+both ways round.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from .matched_counts import (
     Sources,
     count_blocks,
     count_inside,
-    cut_levels,
     inside_bins,
     measure_counts,
     resample_blocks,
 )
+from .matched_ranks import N_RANKS, cut_ranks, join_signs, opposite_signs
 from .measures import average_precision
 from .protocol import require_inputs
 from .selection import DIRECTIONS, Direction
@@ -97,13 +97,15 @@ def compare_matched(
     """Compare each label's best feature with its best covariate, inside bins of that covariate.
 
     On the selecting half: the covariate of highest average precision; the edges of its bins, which
-    hold equal weights of assessed tokens as far as its levels allow; the 16 features of highest
+    hold equal weights of assessed tokens as far as its ranks allow; the 16 features of highest
     average precision over all tokens, in one coarse pass over the codes; and of these the one that
     is best inside the bins. A feature that is good inside bins but not among the 16 is missed,
     which can only understate the gain. On the testing half: everything that is reported.
 
-    A covariate's sign is a covariate of its own, and it is inactive on the other side of its mean.
-    Inactive tokens are its lowest level: one bin, in which it tells nothing.
+    A covariate ranks tokens on both sides of its mean: features named ``"x +"`` and ``"x -"`` are
+    one ordering, ascending for the first and descending for the second, so that no increasing
+    function of a covariate knows more than it. Where the opposite sign is missing, tokens at which
+    a covariate is inactive are its lowest rank: one bin, in which it tells nothing.
 
     Tokens count with their areas. Blocks are resampled for the intervals, from which the bias of
     average precision is taken, while the gains themselves hold it. They are for one label each: no
@@ -116,7 +118,8 @@ def compare_matched(
     known
         An annotation store of the same records.
     covariates
-        A feature store of covariates in both signs, as ``encode_covariates`` makes it.
+        A feature store of covariates in both signs, as ``encode_covariates`` makes it. Both are
+        never active at the same token.
     out
         Folder of the table. The same request on a finished folder loads it.
     n_bins
@@ -139,13 +142,14 @@ def compare_matched(
         the label; means over bins, weighted by the positives in them, of average precision
         (``ap_feature``, ``ap_covariate``) and of what chance gets (``prevalence``);
         ``gain_over_covariate`` and ``gain_over_chance``, the feature's minus theirs, with 95 %
-        intervals; ``beats_field``, whether ``gain_low`` is above 0. Intervals and verdict are
-        empty for labels in fewer than 8 blocks of the testing half.
+        intervals; ``beats_field``, whether both intervals lie above 0 (a covariate can be worse
+        than chance inside bins, and losing to chance is no merit of a feature). Intervals and
+        verdict are empty for labels in fewer than 8 blocks of the testing half.
 
     Raises
     ------
     InputError
-        If a setting is out of range.
+        If a setting is out of range, or both signs of a covariate are active at a token.
     StoreError
         If the stores are of different records or splits, ``out`` holds other work, or its table is
         damaged.
@@ -155,6 +159,7 @@ def compare_matched(
         "n_bootstrap": n_bootstrap,
         "seed": seed,
         "n_candidates": N_CANDIDATES,
+        "covariate": "both signs in one ordering",
     }
     _require_settings(n_bins, n_bootstrap, seed)
     require_inputs(features, known, {"covariates": covariates})
@@ -231,8 +236,9 @@ def _bytes_per_label(sources: Sources) -> int:
     axis, levels = sources.features.axis, sources.n_bins * (MAX_LEVEL + 1)
     counted = sources.features.n_features * len(BIN_FLOORS)
     counted += sources.covariates.n_features * MAX_LEVEL + N_CANDIDATES * levels
-    # A block has an entry in as many cells as it has tokens at most.
-    in_blocks = 2 * min(levels * len(axis.block_starts), axis.n_tokens)
+    # A block has an entry in as many cells of either as it has tokens at most.
+    cells = levels + sources.n_bins * N_RANKS
+    in_blocks = min(cells * len(axis.block_starts), 2 * axis.n_tokens)
     return 16 * counted + 24 * in_blocks
 
 
@@ -259,24 +265,28 @@ def _screen(sources: Sources, labels: Ints, selecting: Split) -> Iterator[Contes
 
     ours = count(sources.features, BIN_FLOORS)
     theirs = count(sources.covariates, range(1, MAX_LEVEL + 1))
+    opposite = opposite_signs(sources.covariates)
     for at, label in enumerate(labels):
-        group = theirs.group[at]
-        best = int(_areas(theirs, at).argmax())
-        n_known = int(theirs.n_known[group])
-        bins = cut_levels(theirs.active[group, best], n_known, sources.n_bins)
-        order = np.argsort(-_areas(ours, at), kind="stable")[:N_CANDIDATES]
-        yield Contest(int(label), best, bins, np.sort(order).astype(np.int64))
+        tokens, active, n_positive, n_known = _of_label(theirs, at)
+        positive = join_signs(tokens, opposite, n_positive)
+        ranks = join_signs(active, opposite, n_known)
+        best = int(_areas(positive[:, 1:], ranks[:, 1:], n_positive, n_known).argmax())
+        bins = cut_ranks(ranks[best], sources.n_bins)
+        order = np.argsort(-_areas(*_of_label(ours, at)), kind="stable")[:N_CANDIDATES]
+        features = np.sort(order).astype(np.int64)
+        yield Contest(int(label), best, int(opposite[best]), bins, features)
 
 
-def _areas(counts: Counts, at: int) -> Floats:
-    """Return average precision of every feature for one label."""
+def _of_label(counts: Counts, at: int) -> tuple[Ints, Ints, int, int]:
+    """Return one label's counts: at every level, and of all tokens; positive, and known."""
     group = counts.group[at]
-    return average_precision(
-        counts.tokens[at],
-        counts.active[group],
-        positive=int(counts.n_positive[at]),
-        known=int(counts.n_known[group]),
-    )
+    totals = int(counts.n_positive[at]), int(counts.n_known[group])
+    return counts.tokens[at], counts.active[group], *totals
+
+
+def _areas(positive: Ints, known: Ints, n_positive: int, n_known: int) -> Floats:
+    """Return average precision from counts above the lowest rank ``(n, n_ranks)``."""
+    return average_precision(positive, known, positive=n_positive, known=n_known)
 
 
 def _row(
@@ -317,7 +327,7 @@ def _row(
         "gain_over_chance": gains[1],
         "gain_over_chance_low": low[1],
         "gain_over_chance_high": high[1],
-        "beats_field": bool(low[0] > 0) if judged else pd.NA,
+        "beats_field": bool((low > 0).all()) if judged else pd.NA,
     }
 
 

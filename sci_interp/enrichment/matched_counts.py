@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.codes import Codes
+from sci_interp.errors import InputError
 from sci_interp.schema import MAX_LEVEL, Split
 from sci_interp.source import FeatureSource
 
 from .inputs import KnownSource, RunSlice, iterate_slices, known_mask
 from .kernel import compiled, run_ranges
+from .matched_ranks import N_RANKS, RANK_ABSENT
 from .ranking import average_precision
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ __all__ = [
     "Sources",
     "count_blocks",
     "count_inside",
-    "cut_levels",
     "inside_bins",
+    "measure_counts",
     "resample_blocks",
 ]
 
@@ -74,16 +76,17 @@ class Contest(NamedTuple):
     ----------
     label : int
         The label.
-    covariate : int
-        The covariate.
-    bin : (256,) uint8
-        Bin of each of the covariate's levels.
+    covariate, opposite : int
+        The covariate, and that of the opposite sign or -1.
+    bin : (511,) uint8
+        Bin of each of the covariate's ranks.
     features : (n_features,) int64
         The features.
     """
 
     label: int
     covariate: int
+    opposite: int
     bin: NDArray[np.uint8]
     features: Ints
 
@@ -93,35 +96,13 @@ class BlockCounts(NamedTuple):
 
     Attributes
     ----------
-    positive, known : (n_blocks, 2 * n_bins * 256) sparse int64
+    positive, known : (n_blocks, n_bins * (256 + 511)) sparse int64
         Weight of positive, and of known tokens: of the feature by bin and level, then of the
-        covariate. A row for every block with a known token.
+        covariate by bin and rank. A row for every block with a known token.
     """
 
     positive: csr_array
     known: csr_array
-
-
-def cut_levels(active: Ints, n_known: int, n_bins: int) -> NDArray[np.uint8]:
-    """Return the bin of every level ``(256,)``, so that bins hold equal weights where they can.
-
-    A level goes to the bin in which its lightest share lies: below it are ``bin / n_bins`` of the
-    tokens, or more. Level 0, where the covariate is inactive, is in bin 0.
-
-    Parameters
-    ----------
-    active : (255,) int64
-        Weight of the known tokens at levels 1 to 255.
-    n_known
-        Weight of all known tokens.
-    n_bins
-        Number of bins.
-    """
-    counts = np.append(n_known - active.sum(), active)
-    below = np.cumsum(counts) - counts
-    bins = n_bins * below // max(n_known, 1)
-    found: NDArray[np.uint8] = np.minimum(bins, n_bins - 1).astype(np.uint8)
-    return found
 
 
 def inside_bins(positive: Ints, known: Ints) -> tuple[Floats, Floats]:
@@ -129,7 +110,7 @@ def inside_bins(positive: Ints, known: Ints) -> tuple[Floats, Floats]:
 
     Parameters
     ----------
-    positive, known : (n, n_bins, 256) int64
+    positive, known : (n, n_bins, n_levels) int64
         Weight of positive, and of known tokens, by bin and level.
 
     Returns
@@ -138,7 +119,8 @@ def inside_bins(positive: Ints, known: Ints) -> tuple[Floats, Floats]:
         NaN where there is no positive token.
     """
     inside, tokens = positive.sum(-1), known.sum(-1)
-    area = average_precision(positive.reshape(-1, N_LEVELS), known.reshape(-1, N_LEVELS))
+    n_levels = positive.shape[-1]
+    area = average_precision(positive.reshape(-1, n_levels), known.reshape(-1, n_levels))
     area = np.where(inside > 0, area.reshape(inside.shape), 0.0)
     share = inside / np.maximum(tokens, 1)
     n_positive = inside.sum(-1)
@@ -185,16 +167,17 @@ def count_blocks(sources: Sources, contests: Sequence[Contest], split: Split) ->
     axis = sources.features.axis
     edges = axis.record_starts[axis.block_starts]
     half = sources.n_bins * N_LEVELS
-    rows = [_Rows(2 * half) for _ in contests]
+    rows = [_Rows(half + sources.n_bins * N_RANKS) for _ in contests]
 
     def count(piece: _Slice, first: int, last: int) -> None:
         for contest, row in zip(contests[first:last], rows[first:last], strict=True):
             (feature,) = contest.features.tolist()
-            level = piece.covariate(contest)
-            cell = contest.bin[level].astype(np.int64) * N_LEVELS
-            cells = (cell + _level_of(piece.features, feature), cell + level + half)
+            rank = piece.covariate(contest)
+            cell = contest.bin[rank].astype(np.int64)
+            level = _level_of(piece.features, feature)
+            cells = (cell * N_LEVELS + level, half + cell * N_RANKS + rank)
             weights = piece.weights(contest)
-            stop = piece.start + len(level)
+            stop = piece.start + len(rank)
             for block in range(
                 int(np.searchsorted(edges, piece.start, side="right")) - 1,
                 int(np.searchsorted(edges, stop, side="left")),
@@ -231,11 +214,14 @@ def resample_blocks(
 
 def measure_counts(positive: Ints, known: Ints, n_bins: int) -> Floats:
     """Return the measures of :func:`resample_blocks` of sums of its rows ``(n, cells)``."""
-    shape = (2 * len(positive), n_bins, N_LEVELS)
-    area, prevalence = inside_bins(
-        np.ascontiguousarray(positive).reshape(shape), np.ascontiguousarray(known).reshape(shape)
-    )
-    return np.concatenate([area.reshape(-1, 2), prevalence.reshape(-1, 2)[:, :1]], axis=1)
+    half = n_bins * N_LEVELS
+    found = []
+    for part, n_levels in ((slice(half), N_LEVELS), (slice(half, None), N_RANKS)):
+        shape = (len(positive), n_bins, n_levels)
+        cut = [np.ascontiguousarray(each[:, part]).reshape(shape) for each in (positive, known)]
+        found.append(inside_bins(*cut))
+    (ours, prevalence), (theirs, _) = found
+    return np.stack([ours, theirs, prevalence], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,9 +258,20 @@ class _Slice:
             np.add.at(change, np.asarray(edge, np.int64)[mine] - self.start, step)
         return np.where(np.cumsum(change)[:-1] > 0, known, 0), known
 
-    def covariate(self, contest: Contest) -> NDArray[np.uint8]:
-        """Return the covariate's level at every token ``(n_tokens,)``."""
-        return _level_of(self.covariates, contest.covariate)
+    def covariate(self, contest: Contest) -> Ints:
+        """Return the covariate's rank at every token ``(n_tokens,)``."""
+        above = _level_of(self.covariates, contest.covariate)
+        rank = RANK_ABSENT + above.astype(np.int64)
+        if contest.opposite >= 0:
+            below = _level_of(self.covariates, contest.opposite)
+            if ((above > 0) & (below > 0)).any():
+                raise InputError(
+                    f"covariates {contest.covariate} and {contest.opposite} are both active at a "
+                    "token",
+                    allowed="covariates named 'x +' and 'x -' are one number's two signs",
+                )
+            rank -= below
+        return rank
 
 
 @dataclass(eq=False)

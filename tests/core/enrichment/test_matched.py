@@ -16,7 +16,6 @@ from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import inputs, matched
 from sci_interp.enrichment.matched import compare_matched, format_matched
-from sci_interp.enrichment.matched_counts import cut_levels
 from sci_interp.enrichment.memory import MemoryFeatures
 from sci_interp.errors import InputError, StoreError
 
@@ -91,14 +90,15 @@ def by_hand(world, selecting, testing, n_bins, *, times=None, known=None):
     truth = world.mask.reshape(-1)
     signs, columns = ([c.reshape(-1) for c in each] for each in (world.signs, world.columns))
     here, there = tokens_of(axis, selecting), tokens_of(axis, testing)
-    areas = [precision(truth[here], each[here], weight[here]) for each in signs]
+    ranks = [255 + signs[at].astype(int) - signs[(at + 2) % 4] for at in range(4)]
+    areas = [precision(truth[here], each[here], weight[here]) for each in ranks]
     best = int(np.argmax(areas))
-    level, share = signs[best][here].astype(int), weight[here] / weight[here].sum()
-    below = np.array([share[level < each].sum() for each in range(256)])
+    share = weight[here] / weight[here].sum()
+    below = np.array([share[ranks[best][here] < each].sum() for each in range(511)])
     bin_of = np.minimum(np.floor(n_bins * below + 1e-9), n_bins - 1)
 
     def means(tokens, columns, weight):
-        bins, sums = bin_of[signs[best][tokens]], np.zeros(len(columns) + 1)
+        bins, sums = bin_of[ranks[best][tokens]], np.zeros(len(columns) + 1)
         for at in np.unique(bins):
             inside = (bins == at) & (weight > 0)
             positive = truth[tokens][inside]
@@ -110,7 +110,7 @@ def by_hand(world, selecting, testing, n_bins, *, times=None, known=None):
 
     feature = int(np.argmax(means(here, columns, weight[here])[:-1]))
     counted = weight[there] if times is None else weight[there] * times
-    return best, feature, means(there, [columns[feature], signs[best]], counted)
+    return best, feature, means(there, [columns[feature], ranks[best]], counted)
 
 
 @pytest.mark.parametrize(("seed", "n_bins"), [(0, 10), (1, 4), (2, 1)])
@@ -144,21 +144,68 @@ def test_a_feature_with_more_information_gains(table):
 
 def test_a_function_of_the_covariate_gains_nothing():
     """Its ranking inside bins is the covariate's own, in every resample."""
-
-    def rise(signs, _):
-        field = signs[1].astype(int)
-        return [np.where(field > 0, field // 2 + 100, 0).astype(np.uint8), field.astype(np.uint8)]
-
-    world = grid_world(features=rise)
+    world = grid_world()
+    signs = [each // 2 for each in world.signs]
+    both = 128 + signs[1] - signs[3]
+    one_side = np.where(signs[1] > 0, signs[1] // 2 + 100, 0).astype(np.uint8)
+    world.covariates = store(world.axis, signs, NAMES)
+    world.features = store(world.axis, [one_side, both])
     found = compare(world)
-    chosen = found[found["feature"] == 1]
-    assert len(chosen) == 2 and (found["ap_covariate"] > found["prevalence"]).all()
+    assert set(found["feature"]) == {1} and (found["ap_covariate"] > found["prevalence"]).all()
     for name in ("gain_over_covariate", "gain_low", "gain_high"):
-        assert (chosen[name] == 0).all()
+        assert (found[name] == 0).all()
     assert not found["beats_field"].any()
-    world.features = store(world.axis, rise(world.signs, None)[:1])
+    world.features = store(world.axis, [one_side])
     coarse = compare(world)
     assert (coarse["gain_over_covariate"] <= 0).all() and not coarse["beats_field"].any()
+
+
+def one_covariate(seed, chance, columns, names=("x +", "x -")):
+    """Compare features of a field with it; the label is drawn from the field alone."""
+    rng = np.random.default_rng(seed)
+    axis = grid_axis(n_blocks=40, n_days=6)
+    field, noise = (smooth_fields(axis, rng) for _ in "12")
+    field /= field.std()
+    world = SimpleNamespace(
+        features=store(axis, [levels_of(each) for each in columns(field, noise)]),
+        known=to_annotations(axis, {"L": rng.random(field.shape) < chance(field)}),
+        covariates=store(axis, [levels_of(field), levels_of(-field)], names),
+    )
+    return compare(world, n_bootstrap=100)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_increasing_function_that_resolves_the_far_side_gains_nothing(sign):
+    found = {}
+    for names in (("x +", "x -"), ("up", "down")):
+        tables = [
+            one_covariate(
+                seed,
+                lambda field: 1 / (1 + np.exp(1.5 - sign * field)),
+                lambda field, noise: (sign * field + 1.5, noise),
+                names,
+            )
+            for seed in range(6)
+        ]
+        table = pd.concat(tables)
+        assert set(table["covariate"]) == {names[0 if sign > 0 else 1]}
+        assert set(table["feature"]) == {0}
+        found[names[0]] = table["beats_field"].mean()
+    assert found["x +"] == 0 and found["up"] > 0.5
+
+
+def test_losing_less_than_a_covariate_that_misleads_is_no_merit():
+    """Where both extremes have the label, one end of any ordering of it is worse than chance."""
+    tables = [
+        one_covariate(
+            seed,
+            lambda field: np.where(np.abs(field) > 1.5, 0.5, 0.02),
+            lambda field, noise: (noise,),
+        )
+        for seed in range(12)
+    ]
+    found = pd.concat(tables)
+    assert (found["gain_low"] > 0).any() and found["beats_field"].mean() <= 0.06
 
 
 def test_intervals_resample_blocks(world):
@@ -229,8 +276,10 @@ def test_nothing_is_chosen_on_the_half_that_is_reported(world, table):
     rng = np.random.default_rng(1)
     there = tokens_of(world.axis, "test")
     moved = [column.reshape(-1).copy() for column in (*world.columns, *world.signs)]
-    for column in moved:
-        column[there] = rng.permutation(column[there])
+    n_there = there.stop - there.start
+    orders = [rng.permutation(n_there) for _ in "12345"]
+    for column, order in zip(moved, orders + orders[3:], strict=True):
+        column[there] = column[there][order]
     changed = SimpleNamespace(
         features=store(world.axis, moved[:3]),
         covariates=store(world.axis, moved[3:], NAMES),
@@ -279,20 +328,10 @@ def test_text_names_both_sides_and_counts_labels(table):
     assert "1 of 1 judged labels have a feature that beats it both ways round" in text
 
 
-def test_bins_hold_equal_weights_as_far_as_levels_allow():
-    active = np.ones(255, np.int64)
-    bins = cut_levels(active, 256, 8)
-    assert (bins == np.arange(256) // 32).all()
-    # Inactive tokens are one bin, with the levels that fall into the same tenth.
-    bins = cut_levels(active, 255 + 745, 10)
-    assert bins[0] == 0 and bins[1] == 7 and bins[-1] == 9 and len(np.unique(bins)) == 4
-    bins = cut_levels(active * 4, 4 * 255 + 1, 10)
-    assert (bins[:26] == 0).all() and bins[27] == 1
-    # A level that does not occur has a bin for the other half.
-    bins = cut_levels(np.zeros(255, np.int64), 9, 10)
-    assert bins[0] == 0 and (bins[1:] == 9).all()
-    assert (cut_levels(active, 256, 255) <= 254).all()
-    assert (cut_levels(active, 256, 1) == 0).all()
+def test_signs_that_are_active_together_are_refused(world):
+    both = store(world.axis, [world.signs[1], world.signs[1]], ("field +", "field -"))
+    with pytest.raises(InputError, match="covariates 0 and 1 are both active at a token"):
+        compare(SimpleNamespace(**{**vars(world), "covariates": both}))
 
 
 def test_a_finished_table_is_loaded_and_a_killed_one_made_again(tmp_path, world, monkeypatch):
