@@ -85,7 +85,7 @@ MATCHED_COLUMNS = (
     Column("gain_over_chance", "Gain over chance"),
     Column("gain_over_chance_low", "from", "95 % interval, blocks resampled"),
     Column("gain_over_chance_high", "to", "95 % interval, blocks resampled"),
-    Column("beats_field", "Beats it", "the gain's interval is above 0; empty in too few blocks"),
+    Column("beats_field", "Beats it", "both intervals are above 0; empty in too few blocks"),
 )
 UNEXPLAINED_COLUMNS = (
     Column("feature", "Feature"),
