@@ -18,6 +18,8 @@ from sci_interp.sae.normalisation import Normalisation
 from sci_interp.sae.preactivation import PreActivation, fast_dtype
 
 REPEATS = 5
+#: Steps of the autoencoder that encodes.
+TRAINED_STEPS = 30
 
 
 def seconds(*jobs: Callable[[], object], repeats: int = REPEATS) -> list[list[float]]:
@@ -56,6 +58,8 @@ def encoding(store: si.ActivationStore, *, features: int, architecture: str) -> 
     units = Normalisation.fit("scale", given)
     rows = units.apply(given)
     trained = Ours(task_of(features, architecture, 4096), rows)
+    for first in range(0, TRAINED_STEPS * 4096, 4096):
+        trained.step(rows.roll(-first, 0)[:4096])
     trained.trainer.calibrate([rows[:4096]])
     sae = si.SparseAutoencoder(
         weights=trained.trainer.weights,

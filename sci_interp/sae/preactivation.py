@@ -8,8 +8,8 @@ from .weights import Weights
 
 __all__ = ["PreActivation", "fast_dtype"]
 
-#: Half a unit in the last place, relative: bfloat16 keeps 8 significant bits, float32 24.
-_ROUNDING = {torch.bfloat16: 2.0**-9, torch.float32: 2.0**-24}
+#: Largest relative error of rounding to float32: half a unit in the last place.
+_ROUNDING = 2.0**-24
 
 
 def fast_dtype() -> torch.dtype:
@@ -36,9 +36,11 @@ class PreActivation:
         self._encoder = weights.encoder.to(dtype)
         self._bias = weights.encoder_bias.to(dtype)
         self._out = torch.empty(0, weights.n_features, dtype=dtype)
+        self._lengths: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
     def refresh(self) -> None:
         """Copy the weights after a step."""
+        self._lengths = None
         if self.dtype != self.weights.encoder.dtype:
             self._encoder.copy_(self.weights.encoder)
             self._bias.copy_(self.weights.encoder_bias)
@@ -52,18 +54,27 @@ class PreActivation:
         return pre
 
     def error(self, rows: torch.Tensor) -> torch.Tensor:
-        """Bound the distance ``(n_tokens,)`` between computed and exact pre-activations.
+        """Bound the distance ``(n_tokens,)`` to exact pre-activations before the last rounding.
 
-        Factors, bias, product and sum are rounded once each, and the product accumulates in
-        float32; by Cauchy-Schwarz none of these errors exceeds a rounding unit of the longest
-        encoder row times the token's length.
+        A token x and an encoder row e become y and f in fast arithmetic. By Cauchy-Schwarz
+        ``|x.e - y.f| <= |x| |e - f| + |x - y| |f|``, whose lengths are known; products accumulate
+        in float32. Rounding the finished number keeps its order, so that comparing with a floor
+        that is rounded alike needs no allowance for it.
 
         Parameters
         ----------
         rows : (n_tokens, width) float32
             Normalised activations.
         """
-        relative = 4.1 * _ROUNDING[self.dtype] + 2.0 * self.weights.width * _ROUNDING[torch.float32]
-        reach = rows.norm(dim=1) * self.weights.encoder.norm(dim=1).max()
-        bound: torch.Tensor = relative * (reach + self.weights.encoder_bias.abs().max())
+        if self._lengths is None:
+            rounded, bias = self._encoder.float(), self._bias.float()
+            lost = (self.weights.encoder - rounded).norm(dim=1).max()
+            bias_lost = (self.weights.encoder_bias - bias).abs().max()
+            self._lengths = lost, self.weights.encoder.norm(dim=1).max(), bias_lost
+        lost, longest, bias_lost = self._lengths
+        length, rows_lost = rows.norm(dim=1), (rows - rows.to(self.dtype).float()).norm(dim=1)
+        factors = length * lost + rows_lost * (longest + lost) + bias_lost
+        summed = (2.0 * self.weights.width + 4.0) * _ROUNDING
+        reach = (length + rows_lost) * (longest + lost) + self.weights.encoder_bias.abs().max()
+        bound: torch.Tensor = 1.001 * factors + summed * reach
         return bound

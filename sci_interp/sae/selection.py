@@ -72,7 +72,7 @@ def highest_of_rows(
     feature : (n_entries,) int64
         Columns, ascending inside a row.
     lowest : (n_rows,) int32
-        Key of the last one taken; 0 where a row has no more than ``k`` candidates.
+        Key of the last one taken; 0 where a row has fewer than ``k`` positive numbers.
     """
     keys = as_keys(pre)
     n_rows, k = len(keys), min(k, keys.shape[1])
@@ -309,10 +309,12 @@ def _highest_of_rows(
         if n < k and hint > 0:
             n = _columns_above(line, zero, k, room, number, column)
         if n <= k:
+            last = line[column[0]] if n == k else zero
             for i in range(n):
                 slots[row, i] = column[i]
+                last = min(last, line[column[i]])
             count[row] = n
-            lowest[row] = 0
+            lowest[row] = last
             continue
         for i in range(n):
             number[i] = line[column[i]]
@@ -366,22 +368,32 @@ def _ordered(key: Any) -> Any:
 
 
 @_compiled
+def _ordered_above(line: Any, floor: Any, room: Any, number: Any, column: Any) -> int:
+    """Do as :func:`_columns_above` for a floor that may be negative."""
+    if floor >= 0:
+        return _columns_above(line, line.dtype.type(floor), len(line), room, number, column)
+    n = 0
+    for j in range(len(line)):
+        column[n] = j
+        n += _ordered(line[j]) > floor
+    return n
+
+
+@_compiled
 def _count_ordered(keys: Any, floor: Any, count: Any, start: int, stop: int) -> None:
+    room, number = _room(keys), np.empty(0, np.int32)
+    column = np.empty(keys.shape[1] + 1, np.int32)
     for row in range(start, stop):
-        n = 0
-        for j in range(keys.shape[1]):
-            n += _ordered(keys[row, j]) > floor[row]
-        count[row] = n
+        count[row] = _ordered_above(keys[row], floor[row], room, number, column)
 
 
 @_compiled
 def _fill_ordered(keys: Any, floor: Any, indptr: Any, feature: Any, start: int, stop: int) -> None:
+    room, number = _room(keys), np.empty(0, np.int32)
+    column = np.empty(keys.shape[1] + 1, np.int32)
     for row in range(start, stop):
-        at = indptr[row]
-        for j in range(keys.shape[1]):
-            if _ordered(keys[row, j]) > floor[row]:
-                feature[at] = j
-                at += 1
+        n = _ordered_above(keys[row], floor[row], room, number, column)
+        feature[indptr[row] : indptr[row] + n] = column[:n]
 
 
 @_compiled

@@ -28,7 +28,7 @@ def test_planted_data_are_normalised_and_directions_are_unit(tmp_path) -> None:
         np.load(folder / f"{name}.npy", allow_pickle=False)
         for name in ("train", "held_out", "directions")
     )
-    assert train.shape == (16 * 256, 32) and held_out.shape == (4 * 256, 32)
+    assert train.shape == (16 * 256, 32) and held_out.shape == (2 * 256, 32)
     assert np.abs(train.mean(0)).max() < 1e-4
     assert np.square(train).mean() == pytest.approx(1, abs=1e-4)
     assert np.linalg.norm(directions, axis=1) == pytest.approx(np.ones(64), abs=1e-5)
