@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from sci_interp.adapter import Adapter, Dataset, Measurable, Replacement
-from sci_interp.errors import InputError, SciInterpError
+from sci_interp.errors import InputError, SciInterpError, UnknownNameError
 
 from .directions import FeatureShare
 
-__all__ = ["Arm", "ArmKind", "Bench", "plan_arms", "require_endpoints"]
+__all__ = ["Arm", "ArmKind", "Bench", "choose_endpoints", "plan_arms", "require_endpoints"]
 
 ArmKind: TypeAlias = Literal["untouched", "no-op", "feature", "control"]
 Floats = NDArray[np.float64]
@@ -71,6 +71,28 @@ def require_endpoints(adapter: Adapter, dataset: Dataset) -> tuple[Measurable, M
     return adapter, endpoints
 
 
+def choose_endpoints(
+    endpoints: Mapping[str, str], names: Sequence[str] | None
+) -> Mapping[str, str]:
+    """Return the endpoints of some names, in the adapter's order; all of them for None.
+
+    Raises
+    ------
+    InputError
+        If no name is given.
+    UnknownNameError
+        If there is no such endpoint.
+    """
+    if names is None:
+        return endpoints
+    if isinstance(names, str) or not names:
+        raise InputError(f"endpoints is {names!r}", allowed=f"names among {', '.join(endpoints)}")
+    for name in names:
+        if name not in endpoints:
+            raise UnknownNameError("endpoint", name, endpoints)
+    return {name: text for name, text in endpoints.items() if name in names}
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
     """Runs arms on records.
@@ -88,7 +110,9 @@ class Bench:
     directions : (n_controls, width) float64
         Unit directions of the controls.
     endpoints : tuple of str
-        What is measured.
+        What is kept of the measurements.
+    offered : tuple of str
+        All that the adapter measures.
     """
 
     adapter: Measurable
@@ -97,6 +121,7 @@ class Bench:
     share: FeatureShare
     directions: Floats
     endpoints: tuple[str, ...]
+    offered: tuple[str, ...]
 
     def measure(self, records: Sequence[str], arm: Arm) -> Floats:
         """Return the endpoints ``(n_records, n_endpoints)`` of records under one arm.
@@ -124,10 +149,10 @@ class Bench:
                     f"the adapter measured record {record!r} out of turn",
                     allowed="every record that was asked for, in its order",
                 )
-            if set(values) != set(self.endpoints):
+            if set(values) != set(self.offered):
                 raise SciInterpError(
                     f"the adapter measured {', '.join(sorted(values))} on record {record!r}",
-                    allowed=", ".join(self.endpoints),
+                    allowed=", ".join(self.offered),
                 )
             yield [float(values[name]) for name in self.endpoints]
 

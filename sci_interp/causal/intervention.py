@@ -21,7 +21,7 @@ from sci_interp.schema import BLOCK, RECORD, Split
 from sci_interp.streams import ActivationStream, require_layer
 from sci_interp.tables import read_table, write_table
 
-from .arms import Bench, plan_arms, require_endpoints
+from .arms import Bench, choose_endpoints, plan_arms, require_endpoints
 from .choice import choose_strongest, find_records
 from .directions import CONTROL_KINDS, ControlKind, FeatureShare, control_directions
 from .effects import summarise_effects
@@ -43,6 +43,7 @@ def intervene(
     feature: int,
     layer: str | None = None,
     coefficients: Sequence[float] = (-1.0, 1.0),
+    endpoints: Sequence[str] | None = None,
     records: Sequence[str] | None = None,
     codes: FeatureStore | None = None,
     fractions: Mapping[Split, float] | None = None,
@@ -73,6 +74,9 @@ def intervene(
         Where to intervene; by default the layer that the autoencoder was trained on.
     coefficients
         -1 ablates, 1 doubles. 0 is always run, as the no-op arm.
+    endpoints
+        Names of what to measure, chosen beforehand: q is adjusted for these alone. By default all
+        that the adapter measures.
     records
         Records to run; by default those of the test blocks on which the feature fires most.
     codes
@@ -86,7 +90,8 @@ def intervene(
         ``"directions"`` at random, or those of other ``"features"`` with like firing rates; of
         the same length at the same tokens.
     n_controls
-        Number of controls, at least 20: p is 1 / (1 + n_controls) at the least.
+        Number of controls, at least 20: p is 1 / (1 + n_controls) at the least, and for one of
+        ``n`` endpoints and coefficients to reach q it takes ``n / q - 1``.
     n_bootstrap
         Resamples of blocks for the intervals.
     seed
@@ -100,10 +105,13 @@ def intervene(
     ------
     InputError
         If the adapter measures nothing, a setting is out of range, or the feature fires nowhere.
+    UnknownNameError
+        If there is no such endpoint, layer or record.
     StoreError
         If autoencoder, codes and network do not belong together, or ``out`` holds other work.
     """
-    measurable, endpoints = require_endpoints(adapter, dataset)
+    measurable, offered = require_endpoints(adapter, dataset)
+    definitions = choose_endpoints(offered, endpoints)
     layer = layer or str(sae.parent.get("layer", adapter.default_layer))
     request = _Request(
         feature, tuple(map(float, coefficients)), n_records, n_per_block, controls, n_controls
@@ -112,14 +120,14 @@ def intervene(
     _require_fit(adapter, sae, layer)
     share = FeatureShare(sae, feature)
     directions = control_directions(sae, feature, n_controls, kind=controls, seed=seed)
-    bench = Bench(measurable, dataset, layer, share, directions, tuple(endpoints))
+    bench = Bench(measurable, dataset, layer, share, directions, tuple(definitions), tuple(offered))
     named = None if records is None else find_records(dataset, records)
     splits = dict(fractions or DEFAULT_FRACTIONS)
     settings = {
         **asdict(request),
         "adapter": adapter.name,
         "layer": layer,
-        "endpoints": endpoints,
+        "endpoints": definitions,
         "records": None if named is None else named[RECORD].tolist(),
         "fractions": splits if codes is None and named is None else None,
         "n_bootstrap": n_bootstrap,
@@ -152,7 +160,7 @@ def intervene(
         finish_artefact(folder)
         return InterventionResult.open(folder)
     measured = long_table(chosen, arms, bench.endpoints, values)
-    return InterventionResult(effects, measured, endpoints, settings)
+    return InterventionResult(effects, measured, definitions, settings)
 
 
 @dataclass(frozen=True)

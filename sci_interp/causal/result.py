@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ __all__ = ["CHOSEN", "EFFECTS", "KIND", "InterventionResult", "part_name"]
 KIND = "intervention"
 #: Tables of the artefact.
 CHOSEN, EFFECTS = "chosen", "effects"
+#: The q that the text speaks of.
+_SMALL_Q = 0.05
 _CONTROLS = {"directions": "random directions", "features": "other features' directions"}
 
 
@@ -100,10 +103,21 @@ class InterventionResult:
         table: str = self.effects[list(_SHOWN)].to_string(
             index=False, float_format=lambda value: f"{value:.4g}"
         )
-        least = f"p is {1 / (1 + n_controls):.2g} at the least"
-        lines = [head, table, f"Coefficient -1 ablates, 1 doubles. {least}. {self._floor_line()}"]
+        lines = [head, table, f"Coefficient -1 ablates, 1 doubles. {self._floor_line()}"]
+        lines.append(
+            f"p is {1 / (1 + n_controls):.2g} at the least. {self._controls_line()}".strip()
+        )
         lines += [f"{name}: {definition}" for name, definition in self.endpoints.items()]
         return "\n".join(lines)
+
+    def _controls_line(self) -> str:
+        """Tell how many controls one row needs for a small q, whatever the other rows say."""
+        n_tests = int(self.effects["p"].notna().sum())
+        if n_tests == 0:
+            return ""
+        needed = math.ceil(round(n_tests / _SMALL_Q - 1, 6))
+        tests = "the one test" if n_tests == 1 else f"one of the {n_tests} tests alone"
+        return f"For {tests} to reach q = {_SMALL_Q:g}, it takes at least {needed} controls."
 
     def _floor_line(self) -> str:
         floor = self.effects["floor"].max()

@@ -22,6 +22,9 @@ def _add_intervene(parser: argparse.ArgumentParser) -> None:
         metavar="NUMBER",
         help="-1 ablates, 1 doubles; may be repeated; both without it",
     )
+    parser.add_argument(
+        "--endpoint", action="append", help="what to measure; may be repeated; all without it"
+    )
     parser.add_argument("--layer", help="the one that the autoencoder was trained on without it")
     parser.add_argument(
         "--record", action="append", help="may be repeated; the strongest test records without it"
@@ -51,6 +54,7 @@ def _intervene(chosen: argparse.Namespace) -> None:
         si.load_sae(chosen.sae),
         feature=chosen.feature,
         layer=chosen.layer,
+        endpoints=chosen.endpoint,
         records=chosen.record,
         codes=si.FeatureStore.open(chosen.codes) if chosen.codes else None,
         fractions=parse_shares(chosen.splits),

@@ -68,7 +68,7 @@ BASE = "intervene @sae --adapter measured --data @data.txt"
 def test_the_command_makes_an_artefact_and_prints_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = f"{BASE} --feature 5 --coefficient -1 --n-records 12 --out @effects"
+    line = f"{BASE} --feature 5 --coefficient -1 --endpoint loss --n-records 12 --out @effects"
     assert call(folder, line) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert "Feature 5 at layer 'layers.1'" in printed
@@ -100,6 +100,7 @@ MISTAKES = {
     f"{BASE} --feature 64 --out @no": "there is no feature 64. Allowed: 0 to 63.",
     f"{BASE} --feature 1 --coefficient 0 --out @no": "at least one other than 0",
     f"{BASE} --feature 1 --coefficient inf --out @no": "the coefficients inf are not usable",
+    f"{BASE} --feature 1 --endpoint los --out @no": "there is no endpoint 'los'",
     f"{BASE} --feature 1 --record x --out @no": "there is no record 'x'",
     f"{BASE} --feature 1 --layer layers.9 --out @no": "Did you mean 'layers.",
     f"{BASE} --feature 1 --layer layers.0 --out @no": "layer that the autoencoder was trained on",
