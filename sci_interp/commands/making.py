@@ -78,6 +78,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-tokens", type=int, help="tokens to train on")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--patience", type=int, help="tokens without progress; then it ends early")
     parser.add_argument("--accumulate", type=int, help="micro-batches of a step; less memory")
     parser.add_argument(
         "--parallel", action="store_true", help="share each batch with torchrun's other processes"
@@ -95,6 +96,7 @@ def _train(chosen: argparse.Namespace) -> None:
         "revival",
         "centre",
         "accumulate",
+        "patience",
     )
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
     si.train(

@@ -78,6 +78,10 @@ class TrainingSettings:
         falls; the result is that of the whole batch but for rounding, except with architectures
         that choose among all tokens of a batch or price its mean activity (batch_topk, matryoshka,
         jumprelu): they do so in every micro-batch.
+    patience : int or None
+        Tokens without progress after which training ends early: the rate falls as it would at the
+        end of all ``n_tokens``, and then training stops. Progress is a running mean of the training
+        batches' FVU, over about 50 steps, that is a thousandth below its lowest.
     blend : float
         Share of a data point in a decoder row's start; the rest is a random direction.
     precision : str
@@ -108,6 +112,7 @@ class TrainingSettings:
     widths: tuple[int, ...] = ()
     block_seed: int | None = None
     accumulate: int = 1
+    patience: int | None = None
 
     @property
     def n_steps(self) -> int:
@@ -141,10 +146,10 @@ class TrainingSettings:
         early = step < (1.0 - self.decay) * self.n_steps
         return self.revival == "resampling" and early and (step + 1) % period == 0
 
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear rise, constant, linear fall."""
+    def rate_at(self, step: int, end: int | None = None) -> float:
+        """Return the learning rate of a step: linear rise, constant, linear fall to ``end``."""
         rise = (step + 1) / max(1.0, self.warm_up * self.n_steps)
-        fall = (self.n_steps - step) / max(1.0, self.decay * self.n_steps)
+        fall = ((self.n_steps if end is None else end) - step) / max(1.0, self.decay * self.n_steps)
         return self.learning_rate * min(1.0, rise, fall)
 
 
@@ -222,6 +227,11 @@ def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:
     if not isinstance(parts, int) or parts < 1 or given["batch_size"] % parts:
         raise InputError(
             f"accumulate={parts!r} is not usable", allowed="a whole number that divides batch_size"
+        )
+    patience = given.get("patience")
+    if patience is not None and (not isinstance(patience, int) or patience < 1):
+        raise InputError(
+            f"patience={patience!r} is not usable", allowed="a positive number of tokens"
         )
     _require_penalty(given["architecture"], given)
     _require_layers(given)

@@ -183,17 +183,21 @@ def _step_all(
     n_steps = next(iter(sessions.values())).settings.n_steps
     folder = next(iter(sessions.values())).folder.parent
     seconds = _read_times(folder / SO_FAR_FILE)
-    begin = min(session.trainer.step for session in sessions.values())
-
+    trainers = {name: session.trainer for name, session in sessions.items()}
+    begin = min((each.step for each in trainers.values() if each.step < each.end), default=n_steps)
     turn = itertools.cycle(sessions)
     n_told = min(TOLD_AT_ONCE, len(sessions))
 
     def say() -> str:
         told = [next(turn) for _ in range(n_told)]
-        return "; ".join(f"{name}: {sessions[name].trainer.describe()}" for name in told)
+        return "; ".join(f"{name}: {trainers[name].describe()}" for name in told)
 
     for step in track(range(begin, n_steps), "sweep", show=progress, detail=say):
-        due = {name: each for name, each in sessions.items() if each.trainer.step == step}
+        due = {
+            name: sessions[name] for name, each in trainers.items() if each.step == step < each.end
+        }
+        if not due:
+            continue
         seeds = sorted({session.settings.seed for session in due.values()})
         values = dict(zip(seeds, batches.batches(step, seeds), strict=True))
         for name, session in due.items():
@@ -201,10 +205,12 @@ def _step_all(
             with _named(name):
                 session.update(values[session.settings.seed])
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
-        if (step + 1) % checkpoint_every == 0 or step + 1 == n_steps:
+        regular = (step + 1) % checkpoint_every == 0
+        ready = [name for name in due if regular or step + 1 == trainers[name].end]
+        if ready:
             write_atomically(folder / SO_FAR_FILE, json.dumps(seconds))
-            for session in due.values():
-                session.save()
+        for name in ready:
+            due[name].save()
 
 
 @contextmanager

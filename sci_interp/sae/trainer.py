@@ -13,6 +13,7 @@ from .adam import Adam
 from .dead import add_auxiliary
 from .gradients import Pass
 from .parallel import ALONE, Team
+from .patience import Patience
 from .preactivation import PreActivation
 from .resampling import resample
 from .settings import TrainingSettings
@@ -41,6 +42,8 @@ class Trainer:
     ----------
     step : int
         Steps done.
+    end : int
+        Steps after which training is complete.
     curve : list of (step, FVU, L0, dead fraction)
         Of single training batches.
     """
@@ -51,6 +54,8 @@ class Trainer:
         self.sparsity = sparsity_of(settings.architecture, settings.k)
         self.sparsity.prepare(settings, weights)
         self.step = 0
+        self.end = settings.n_steps
+        self._patience = Patience(settings)
         self.curve: list[tuple[float, float, float, float]] = []
         self._adam = Adam(dict(weights.named()) | self.sparsity.parameters())
         self._pre = PreActivation(self.sparsity.reader(weights), settings.dtype)
@@ -100,11 +105,14 @@ class Trainer:
         n_active = int(counts.sum()) / n_rows
         self._team.average([*dict(done.gradient.named()).values(), *done.own.values()])
         self._descend(done, n_active)
-        if self.settings.resamples_at(self.step):
+        in_full = self.end == self.settings.n_steps
+        if in_full and self.settings.resamples_at(self.step):
             self._resample(done.error, read)
         if self.step % max(1, self.settings.n_steps // CURVE_POINTS) == 0:
             self._record(done.error, n_active)
         self.step += 1
+        if in_full and self.settings.patience is not None:
+            self.end = self._patience.end_after(self.step, self._unexplained(done.error))
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[torch.Tensor]) -> None:
@@ -125,6 +133,9 @@ class Trainer:
         found |= {f"sparsity.{name}": held for name, held in self.sparsity.state().items()}
         found["silent"] = self._silent
         found["step"] = torch.tensor(self.step)
+        if self.settings.patience is not None:
+            found["end"] = torch.tensor(self.end)
+            found["patience"] = self._patience.state()
         found["curve"] = torch.tensor(self.curve, dtype=torch.float64).reshape(-1, 4)
         return found
 
@@ -140,6 +151,9 @@ class Trainer:
         self.sparsity.resume(kept)
         self._silent.copy_(state["silent"])
         self.step = int(state["step"])
+        if self.settings.patience is not None:
+            self.end = int(state["end"])
+            self._patience.restore(state["patience"])
         self.curve = [(row[0], row[1], row[2], row[3]) for row in state["curve"].tolist()]
         self._adam.restore(state, self.step)
         self._pre.refresh()
@@ -152,7 +166,7 @@ class Trainer:
         if self.sparsity.unit_decoder:
             self.weights.drop_parallel(done.gradient.decoder)
         gradient = {**dict(done.gradient.named()), **done.own}
-        self._adam.step(gradient, self.settings.rate_at(self.step))
+        self._adam.step(gradient, self.settings.rate_at(self.step, self.end))
         if self.sparsity.unit_decoder:
             self.weights.normalise_decoder()
         self.sparsity.follow(n_active)
@@ -181,6 +195,9 @@ class Trainer:
         self._pre.refresh()
 
     def _record(self, error: torch.Tensor, n_active: float) -> None:
-        unexplained = float(self._team.add(error.square().mean())) / self._team.size
+        unexplained = self._unexplained(error)
         dead = float((self._silent > self.settings.dead_after).float().mean())
         self.curve.append((float(self.step), unexplained, n_active, dead))
+
+    def _unexplained(self, error: torch.Tensor) -> float:
+        return float(self._team.add(error.square().mean())) / self._team.size

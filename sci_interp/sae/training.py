@@ -53,6 +53,7 @@ def train(
     precision: Precision = "auto",
     block_seed: int | None = None,
     accumulate: int = 1,
+    patience: int | None = None,
     parallel: bool = False,
     checkpoint_every: int = 100,
     progress: bool = True,
@@ -75,8 +76,8 @@ def train(
     whitening, precision, block_seed
         See there. None, or ``"auto"``, leaves the choice to the number of features, tokens, the
         processor, the seed.
-    accumulate
-        See there.
+    accumulate, patience
+        See there; None trains on all ``n_tokens``.
     parallel
         Whether the processes that ``torchrun`` started learn together, each from its share of
         every batch: see :mod:`sci_interp.sae.parallel`. The weights are those of one process but
@@ -119,6 +120,7 @@ def train(
         precision=precision,
         block_seed=block_seed,
         accumulate=accumulate,
+        patience=patience,
     )
     require_checkpoints(checkpoint_every)
     batches = ShuffledBatches(
@@ -161,12 +163,14 @@ def _run(
     session: Session, batches: ShuffledBatches, *, checkpoint_every: int, progress: bool
 ) -> None:
     session.open(sample_of(batches, session.settings))
-    trainer, n_steps = session.trainer, session.settings.n_steps
-    steps = range(trainer.step, n_steps)
+    trainer = session.trainer
+    steps = range(trainer.step, trainer.end)
     for step in track(
         steps, "train", show=progress and session.team.rank == 0, detail=trainer.describe
     ):
+        if step >= trainer.end:
+            continue
         session.update(batches.batch(step))
-        if trainer.step % checkpoint_every == 0 or trainer.step == n_steps:
+        if trainer.step % checkpoint_every == 0 or trainer.step == trainer.end:
             session.save()
     session.calibrate(calibration_batches(batches, session.settings.seed))
