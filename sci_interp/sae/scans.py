@@ -208,7 +208,7 @@ def _ordered(key: Any) -> Any:
 
 
 @_compiled
-def _ordered_above(line: Any, floor: Any, room: Any, number: Any, column: Any) -> int:
+def _ordered_above(line: Any, floor: Any, room: Any, number: Any, column: Any) -> Any:
     """Do as :func:`_columns_above` for a floor that may be negative."""
     if floor >= 0:
         return _columns_above(line, line.dtype.type(floor), len(line), room, number, column)
