@@ -3,8 +3,8 @@
 Two objects of successive times may be one event where they are no further apart than a speed limit
 lets them move, and either closer than a reach or with areas that overlap: in daily data the speed
 limit alone would link a low with its neighbour. Among the allowed pairs, those are taken that make
-the sum of distances least, every object in at most one pair, an object left alone costing as much
-as the speed limit's distance (Hungarian method). Nothing is linked across a hole in time, nor
+the sum of distances least, every object in at most one pair, two objects left alone costing as much
+as a pair at the speed limit (Hungarian method). Nothing is linked across a hole in time, nor
 where the caller starts anew. Longitude needs no care, as distances are those on the sphere.
 
 The established library for this, tobac, predicts each object's position from its last steps and

@@ -184,7 +184,8 @@ def shift_annotations(
 
     Inside every split, group and exchange stratum, families exchange the tracks of all the group's
     labels together, records paired cyclically and runs mapped by relative position; then a common
-    fraction of every record's length rotates the tracks of a family. What is known stays in place.
+    fraction of every record's length rotates the tracks of a family. What is known stays in place;
+    gridded records count as known whole.
     ``null`` says whether only the first, only the second, or both happen.
     """
     columns: list[list[Ints]] = [[] for _ in range(7)]
