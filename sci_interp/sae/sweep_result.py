@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sci_interp.errors import UnknownNameError
 from sci_interp.manifest import Manifest
@@ -39,8 +40,8 @@ class Sweep:
     table : DataFrame
         One row a run: ``run``, its settings, ``fvu``, ``l0``, ``dead_fraction`` on the splits that
         the sweep was told to measure on (``dead_fraction``: features that fire on none of these
-        tokens), ``pareto``: whether no other run has both a lower FVU and a lower L0, and
-        ``seconds`` of its own steps (missing where they are not known).
+        tokens), ``pareto``: whether no other run is better in FVU or L0 without being worse in the
+        other, and ``seconds`` of its own steps (missing where they are not known).
     settings : mapping
         What determines the result.
     path : Path
@@ -65,6 +66,7 @@ class Sweep:
         table = read_table(path, TABLE)
         times = path / TIMES_FILE
         seconds = json.loads(times.read_text(encoding="utf-8")) if times.is_file() else {}
+        table["pareto"] = _on_pareto_curve(table)
         table["seconds"] = table["run"].map(seconds).astype(np.float64)
         return cls(table=table, settings=manifest.settings, path=path)
 
@@ -98,7 +100,7 @@ class Sweep:
         title = (
             f"{len(shown)} autoencoders of {self.settings['model']}, layer "
             f"{self.settings['layer']}, {self.settings['n_tokens']} training tokens each; FVU, L0 "
-            f"and dead features on {measured} blocks; *: no other is better in both"
+            f"and dead features on {measured} blocks; *: on the Pareto curve"
         )
         return f"{title}\n{shown.to_string(index=False, na_rep='')}"
 
@@ -107,7 +109,7 @@ class Sweep:
 
 
 def tabulate(wanted: Mapping[str, TrainingSettings], measured: Sequence[Fidelity]) -> pd.DataFrame:
-    """Return the table of a sweep, but for the seconds."""
+    """Return the table of a sweep, but for what is found when it is opened."""
     rows = [vars(settings) for settings in wanted.values()]
     varied = [name for name in rows[0] if any(row[name] != rows[0][name] for row in rows)]
     columns = [*ALWAYS, *(name for name in varied if name not in (*ALWAYS, "block_seed"))]
@@ -117,8 +119,11 @@ def tabulate(wanted: Mapping[str, TrainingSettings], measured: Sequence[Fidelity
     table["fvu"] = [each.fvu for each in measured]
     table["l0"] = [each.l0 for each in measured]
     table["dead_fraction"] = [each.dead_fraction for each in measured]
-    table["pareto"] = [
-        not any(other.fvu < each.fvu and other.l0 < each.l0 for other in measured)
-        for each in measured
-    ]
     return table
+
+
+def _on_pareto_curve(table: pd.DataFrame) -> NDArray[np.bool_]:
+    points = table[["fvu", "l0"]].to_numpy(np.float64)
+    as_good = (points[:, None] <= points[None]).all(axis=2)
+    better = as_good & (points[:, None] < points[None]).any(axis=2)
+    return ~better.any(axis=0)
