@@ -157,6 +157,10 @@ class Session:
             training={**settings.as_json(), "curve": curve},
         )
 
+    def release(self) -> None:
+        """Let go of the state, once the autoencoder is assembled."""
+        del self.trainer, self.prepared
+
     def finish(self, sae: SparseAutoencoder) -> None:
         """Write the artefact."""
         write_sae(sae, self.folder)

@@ -65,8 +65,8 @@ def sweep(
 
     In memory are one buffer of tokens, a batch for each seed, and for each run its weights three
     times (with the moments of the optimiser) and the encoder once more in the arithmetic of the
-    choice: about ``28 * features * width`` bytes. Runs step one after another, so that only one at
-    a time needs the room of a step.
+    choice and the pre-activations of a batch: about ``28 * features * width + 4 * features *
+    batch_size`` bytes at most. Runs step one after another, so that gradients need room once.
 
     Parameters
     ----------
@@ -166,6 +166,8 @@ def _train_all(
         session = waiting[name]
         session.calibrate(calibration_batches(batches, session.settings.seed))
     saes = [session.assemble(source) for session in waiting.values()]
+    for session in waiting.values():
+        session.release()
     splits = next(iter(waiting.values())).settings.splits
     described = all_with_statistics(saes, source, splits=splits, n_tokens=STATISTICS_TOKENS)
     for session, sae in zip(waiting.values(), described, strict=True):
