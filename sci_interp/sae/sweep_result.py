@@ -124,6 +124,7 @@ def tabulate(wanted: Mapping[str, TrainingSettings], measured: Sequence[Fidelity
 
 def _on_pareto_curve(table: pd.DataFrame) -> NDArray[np.bool_]:
     points: NDArray[np.float64] = table[["fvu", "l0"]].to_numpy(np.float64)
-    as_good = (points[:, None] <= points[None]).all(axis=2)
-    better = as_good & (points[:, None] < points[None]).any(axis=2)
-    return ~better.any(axis=0)
+    as_good = np.all(points[:, None] <= points[None], axis=2)
+    better = as_good & np.any(points[:, None] < points[None], axis=2)
+    beaten: NDArray[np.bool_] = np.any(better, axis=0)
+    return np.logical_not(beaten)
