@@ -32,6 +32,8 @@ __all__ = [
 #: Order-preserving integers of positive floats, ``(n_rows, n_features)``.
 Keys: TypeAlias = NDArray[np.int16] | NDArray[np.int32]
 
+#: Rows that a first guess of a floor is taken from.
+SAMPLE_ROWS = 64
 _MANTISSA_BITS = {torch.bfloat16: 7, torch.float32: 23}
 
 
@@ -94,6 +96,7 @@ def highest_of_all(
         Key of the last one taken; 0 where the batch has fewer positive numbers.
     """
     keys = as_keys(pre)
+    hint = hint or _guess(keys, n_entries)
     indptr = _count_above(keys, hint)
     if hint > 0 and indptr[-1] < n_entries:
         hint, indptr = 0, _count_above(keys, 0)
@@ -143,6 +146,17 @@ def keep_highest(
 def loosened(lowest: int, dtype: torch.dtype) -> int:
     """Return a hint about 15 % below the lowest key that was selected last."""
     return max(0, lowest - (1 << (_MANTISSA_BITS[dtype] - 2)))
+
+
+def _guess(keys: Keys, n_entries: int) -> int:
+    """Return a key that about half as many again as ``n_entries`` exceed in a sample of rows."""
+    some = keys[:: max(1, len(keys) // SAMPLE_ROWS)]
+    positive = some[some > 0]
+    wanted = int(1.5 * n_entries * len(some) / max(1, len(keys)))
+    if len(positive) <= wanted:
+        return 0
+    place = len(positive) - 1 - wanted
+    return int(np.partition(positive, place)[place])
 
 
 def _filled(slots: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
