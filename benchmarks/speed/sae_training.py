@@ -79,7 +79,7 @@ class Case:
         )
 
 
-#: What the large shape is spared: slower than another entry of the same or a like package.
+#: Left out where time is short: like another engine in the way it computes.
 SLOW = ("sae_lens", "overcomplete")
 
 CASES = [
@@ -181,7 +181,7 @@ def compare(
     try:
         for engine in engines:
             if engine in case.without:
-                skipped[engine] = "to spare time; slower than others at smaller shapes"
+                skipped[engine] = "to spare time"
                 continue
             python = sys.executable if engine in (OURS, PLAIN) else peers
             if python is None:
@@ -339,7 +339,7 @@ def main() -> None:
     parser.add_argument("--proteins", type=Path, help="gzipped FASTA file for the network's data")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
-    parser.add_argument("--cases", nargs="+", type=int, help="numbers of the cases, from 0")
+    parser.add_argument("--cases", nargs="*", type=int, help="numbers of the cases, from 0")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--scratch", type=Path, help="folder that keeps the activations")
     args = parser.parse_args()
