@@ -129,7 +129,7 @@ class Counts:
         """
         mask = known_mask(runs, start, len(indptr) - 1, len(self.n_known))
         known = mask * axis.token_weights(start, start + mask.shape[1])
-        moved = _moved(mask, axis, start).astype(np.int64)
+        moved = _moved(mask, axis, start)
         order, bounds = order_runs(runs, self.labels)
         first = np.asarray(runs.start, np.int64)[order] - start
         last = np.asarray(runs.stop, np.int64)[order] - start
@@ -138,8 +138,8 @@ class Counts:
         def count_groups(begin: int, end: int) -> None:
             for group in range(begin, end):
                 self.n_known[group] += known[group].sum()
-                _add_active(indptr, feature, bins, known[group], self.active[group])
-                _add_active(indptr, feature, bins, moved[group], self.entries[group])
+                counts = (self.active[group], self.entries[group])
+                _add_active(indptr, feature, bins, known[group], moved[group], *counts)
 
         def count_labels(begin: int, end: int) -> None:
             for at in range(begin, end):
@@ -237,12 +237,16 @@ def _add_active(
     feature: NDArray[np.unsignedinteger],
     bins: NDArray[np.uint8],
     known: Ints,
+    moved: NDArray[np.bool_],
     active: Ints,
+    entries: Ints,
 ) -> None:
+    """Add the activity of a slice, weighted at known tokens and bare at all that are moved."""
     for token in range(len(known)):
-        if known[token]:
+        if moved[token]:  # so is every known token
             for entry in range(indptr[token], indptr[token + 1]):
                 active[feature[entry], bins[entry]] += known[token]
+                entries[feature[entry], bins[entry]] += 1
 
 
 @compiled
