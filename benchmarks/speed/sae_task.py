@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -53,13 +54,14 @@ class Task:
         return max(1, round(self.decay * self.n_steps))
 
 
-class Engine:
+class Engine(ABC):
     """A training run that can be stepped and looked at."""
 
+    @abstractmethod
     def step(self, rows: torch.Tensor) -> None:
         """Learn from a batch ``(batch_size, width)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def look(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return which features are active on a batch as in training, and its reconstruction.
 
@@ -69,8 +71,7 @@ class Engine:
             Tokens on which each feature is active.
         rebuilt : (batch_size, width) float32
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def dictionary(self) -> torch.Tensor:
         """Return decoder rows ``(n_features, width)``."""
-        raise NotImplementedError
