@@ -19,12 +19,14 @@ from .features import encode as encode  # SparseAutoencoder x activations -> Fea
 from .features import encode_nuisances as encode_nuisances  # Adapter x Dataset -> FeatureStore
 from .annotations import annotate as annotate  # Adapter x Dataset -> AnnotationStore
 from .enrichment import enrich as enrich  # FeatureStore x AnnotationStore -> EnrichmentResult
-from .enrichment import calibrate as calibrate  # ... with labels shifted: how often it fires
+from .enrichment import calibrate as calibrate  # ... with labels shifted -> Calibration
+from .figures import plot as plot  # EnrichmentResult x Calibration -> PNG files
 from .candidates import surface as surface  # FeatureStore x EnrichmentResult -> Candidates
 from .causal import intervene as intervene  # ... x feature -> InterventionResult
 from .report import write_report as write_report  # EnrichmentResult x Candidates -> a page
 from .pipeline import run as run  # study file -> all of these
 from .inspection import show as show  # folder -> what it is, from what, by which version
+from .verification import verify as verify  # folder -> Verification: every file hashed again
 
 # Artefacts, and how they are opened again: ActivationStore.open(path), load_sae(path) ...
 from .tokens import ActivationStore as ActivationStore
@@ -37,9 +39,12 @@ from .features import FeatureStore as FeatureStore
 from .annotations import AnnotationStore as AnnotationStore
 from .enrichment import EnrichmentResult as EnrichmentResult
 from .enrichment import load_enrichment as load_enrichment
+from .enrichment import Calibration as Calibration
+from .enrichment import load_calibration as load_calibration
 from .candidates import Candidates as Candidates
 from .causal import InterventionResult as InterventionResult
 from .pipeline import StudyResult as StudyResult
+from .verification import Verification as Verification
 
 # What every error of this library is.
 from .errors import SciInterpError as SciInterpError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import sci_interp as si
 
 from .commands import COMMANDS
 from .errors import SciInterpError
+from .manifest import COMMAND
 
 __all__ = ["build_parser", "main"]
 
@@ -32,10 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         The words after the program's name; those of this process by default.
     """
-    chosen = build_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = build_parser().parse_args(words)
     warnings.showwarning = _print_warning
+    given = COMMAND.set(shlex.join(["sci-interp", *words]))
     try:
-        chosen.run(chosen)
+        status: int | None = chosen.run(chosen)
         sys.stdout.flush()
     except (SciInterpError, OSError) as error:
         if isinstance(error, BrokenPipeError):
@@ -47,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sci-interp: interrupted; the same command continues it", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    finally:
+        COMMAND.reset(given)
+    return status or 0
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, StoreError
-from .manifest import Manifest, is_finished, read_manifest
+from .manifest import Manifest, find_artefacts, is_finished, read_json, read_manifest
 from .schema import JOURNAL_FILE, REQUEST_FILE
 
 __all__ = ["show"]
@@ -46,7 +46,7 @@ def show(path: Path | str) -> str:
         return "\n".join(_describe(path, read_manifest(path)))
     if (path / REQUEST_FILE).is_file():
         return "\n".join(_describe_unfinished(path))
-    found = sorted(_artefacts(path))
+    found = sorted(find_artefacts(path, depth=_DEPTH))
     if not found:
         raise StoreError(
             f"{path} holds no artefact of this library",
@@ -62,13 +62,15 @@ def _describe(path: Path, manifest: Manifest) -> Iterator[str]:
     yield f"  files     {len(manifest.files)}, {sum(sizes) / 1e6:.1f} MB"
     if len(sizes) < len(manifest.files):
         yield f"  damaged   {len(manifest.files) - len(sizes)} files are missing"
+    if manifest.command:
+        yield f"  command   {manifest.command}"
     yield from _inputs(path, manifest.inputs)
     yield from _section("settings", manifest.settings)
     yield from _section("versions", manifest.versions)
 
 
 def _describe_unfinished(path: Path) -> Iterator[str]:
-    request = _read_request(path)
+    request = read_json(path / REQUEST_FILE)
     journal = path / JOURNAL_FILE
     n_parts = journal.read_bytes().count(b"\n") if journal.is_file() else 0
     yield f"{path}: {request.get('kind')}, unfinished"
@@ -86,7 +88,7 @@ def _list(path: Path, found: list[Path]) -> Iterator[str]:
             manifest = read_manifest(each)
             yield f"  {name}  {manifest.kind}  {manifest.digest[:_SHORT]}"
         else:
-            yield f"  {name}  {_read_request(each).get('kind')}  unfinished"
+            yield f"  {name}  {read_json(each / REQUEST_FILE).get('kind')}  unfinished"
 
 
 def _inputs(path: Path, inputs: Mapping[str, Any]) -> Iterator[str]:
@@ -94,7 +96,7 @@ def _inputs(path: Path, inputs: Mapping[str, Any]) -> Iterator[str]:
         return
     beside = {
         read_manifest(each).digest: each
-        for each in _artefacts(path.resolve().parent)
+        for each in find_artefacts(path.resolve().parent, depth=_DEPTH)
         if is_finished(each)
     }
     yield "  made from"
@@ -109,23 +111,3 @@ def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {title}"
     for name, value in sorted(values.items()):
         yield f"    {name}: {value if isinstance(value, str) else json.dumps(value)}"
-
-
-def _artefacts(folder: Path, depth: int = _DEPTH) -> Iterator[Path]:
-    for each in sorted(folder.iterdir()):
-        if not each.is_dir() or each.is_symlink() or each.name.startswith("."):
-            continue
-        if (each / REQUEST_FILE).is_file():
-            yield each
-        elif depth > 1:
-            yield from _artefacts(each, depth - 1)
-
-
-def _read_request(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads((path / REQUEST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path / REQUEST_FILE} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise StoreError(f"{path / REQUEST_FILE} does not hold a JSON object")
-    return value

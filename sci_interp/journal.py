@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .disk import CONTINUE, sync_folder
 from .errors import StoreError
-from .manifest import sync_folder
 
 __all__ = ["Commit", "Journal"]
 
@@ -119,7 +119,7 @@ class Journal:
         except OSError as error:
             raise StoreError(
                 f"{self._path} cannot be written: {error.strerror or error}",
-                todo="Make room or mend the disk and run the command again; it continues here",
+                todo=CONTINUE,
             ) from error
         self.entries[shard] = entry
         return entry

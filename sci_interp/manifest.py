@@ -7,50 +7,60 @@ without it is unfinished.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from .differences import first_difference
+from .disk import digest_file, digest_json, read_json, sync_folder, write_atomically
 from .errors import SciInterpError, StoreError
 from .schema import JOURNAL_FILE, MANIFEST_FILE, REQUEST_FILE
 
 __all__ = [
+    "COMMAND",
+    "VERBS",
     "Manifest",
     "begin_artefact",
     "clear_on_mistake",
     "digest_file",
     "digest_json",
+    "find_artefacts",
     "finish_artefact",
+    "format_manifest",
     "is_finished",
+    "parse_manifest",
+    "read_json",
     "read_manifest",
+    "sync_folder",
     "write_atomically",
 ]
+
+#: The command line that this process was given; functions that are called in Python have none.
+COMMAND: ContextVar[str] = ContextVar("COMMAND", default="")
 
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "zarr")
 
 #: Who makes an artefact of a kind; others are made by functions without a verb.
-_VERBS = {
+VERBS = {
     "activations": "extract",
     "sae": "train",
     "sweep": "sweep",
     "features": "encode",
     "annotations": "annotate",
+    "calibration": "calibrate",
     "enrichment": "enrich",
     "candidates": "surface",
     "intervention": "intervene",
     "match": "match",
     "evaluation": "evaluate",
 }
-_DIGEST_LETTERS = 64
-_SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,12 @@ class Manifest:
         Versions of Python, of this library and of the libraries it used.
     files : mapping of str to str
         SHA-256 of each file, by path inside the folder.
+    command : str
+        The command line that finished it, where there was one. It is no part of the digest: the
+        same work into another folder is the same artefact.
+    seal : str
+        SHA-256 over all of the above, so that a change of any is noticed. Empty where an early
+        version of this library made it.
     """
 
     kind: str
@@ -79,50 +95,13 @@ class Manifest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    seal: str = ""
 
-
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def digest_json(value: object) -> str:
-    """Return the SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write ``data`` under a temporary name, fsync, rename, and fsync the folder.
-
-    Raises
-    ------
-    StoreError
-        If the disk refuses.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data.encode() if isinstance(data, str) else data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}",
-            todo="Make room or mend the disk and run the command again; it continues here",
-        ) from error
+    @property
+    def expected_seal(self) -> str:
+        """The seal that agrees with the other fields."""
+        return digest_json({name: value for name, value in asdict(self).items() if name != "seal"})
 
 
 def is_finished(folder: Path) -> bool:
@@ -144,10 +123,10 @@ def begin_artefact(
     request = json.loads(json.dumps(request, sort_keys=True))
     path = folder / REQUEST_FILE
     if path.is_file():
-        found = _read_json(path)
+        found = read_json(path)
         if found != request:
             raise StoreError(
-                f"{folder} holds other work: {_first_difference(found, request)}",
+                f"{folder} holds other work: {first_difference(found, request)}",
                 todo="Choose another output folder, or delete this one",
             )
         return is_finished(folder)
@@ -205,7 +184,7 @@ def finish_artefact(folder: Path, *, files: Mapping[str, str] | None = None) -> 
         Known digests by path inside the folder (for example from a commit journal); other files
         are hashed here. Temporary files are ignored.
     """
-    request = _read_json(folder / REQUEST_FILE)
+    request = read_json(folder / REQUEST_FILE)
     digests = dict(files or {})
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -213,10 +192,47 @@ def finish_artefact(folder: Path, *, files: Mapping[str, str] | None = None) -> 
             digests[name] = digest_file(path)
     digests.pop(MANIFEST_FILE, None)
     ordered = dict(sorted(digests.items()))
-    manifest = Manifest(digest=digest_json(ordered), versions=_versions(), files=ordered, **request)
-    text = json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n"
-    write_atomically(folder / MANIFEST_FILE, text)
+    manifest = Manifest(
+        digest=digest_json(ordered),
+        versions=_versions(),
+        files=ordered,
+        command="" if _is_part(folder) else COMMAND.get(),
+        **request,
+    )
+    manifest = replace(manifest, seal=manifest.expected_seal)
+    write_atomically(folder / MANIFEST_FILE, format_manifest(manifest))
     return manifest
+
+
+def format_manifest(manifest: Manifest) -> str:
+    """Return the text of ``manifest.json``."""
+    return json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n"
+
+
+def _is_part(folder: Path) -> bool:
+    """Return whether an artefact lies in another, whose command made both."""
+    return (folder.absolute().parent / REQUEST_FILE).is_file()
+
+
+def find_artefacts(folder: Path, *, depth: int | None = None) -> Iterator[Path]:
+    """Yield the artefacts in ``folder`` in the order of their paths, finished or not.
+
+    Links and hidden folders are not followed, and parts of an artefact are not yielded.
+
+    Parameters
+    ----------
+    folder
+        Where to look; it is not itself yielded.
+    depth
+        Most folders down; None is without a limit.
+    """
+    for each in sorted(folder.iterdir()):
+        if not each.is_dir() or each.is_symlink() or each.name.startswith("."):
+            continue
+        if any((each / name).is_file() for name in (REQUEST_FILE, MANIFEST_FILE)):
+            yield each
+        elif depth is None or depth > 1:
+            yield from find_artefacts(each, depth=None if depth is None else depth - 1)
 
 
 def read_manifest(folder: Path | str, kind: str | None = None) -> Manifest:
@@ -236,36 +252,43 @@ def read_manifest(folder: Path | str, kind: str | None = None) -> Manifest:
             )
         why = "" if folder.is_dir() else ": there is no such folder"
         raise StoreError(f"{folder} is not an artefact of this library{why}", todo=_advice(kind))
-    raw = _read_json(folder / MANIFEST_FILE)
-    try:
-        manifest = Manifest(**raw)
-    except TypeError as error:
-        raise StoreError(f"{folder / MANIFEST_FILE} is not a manifest: {error}") from None
-    request = {part: raw[part] for part in ("kind", "inputs", "settings") if part in raw}
-    if digest_json(raw.get("files")) != manifest.digest or request != _read_json(
-        folder / REQUEST_FILE
-    ):
-        raise StoreError(
-            f"{folder / MANIFEST_FILE} was changed: it does not agree with its digest and request",
-            todo="Make the artefact again, or restore it from a copy",
-        )
+    manifest = parse_manifest(folder / MANIFEST_FILE)
+    request = {part: getattr(manifest, part) for part in ("kind", "inputs", "settings")}
+    if request != read_json(folder / REQUEST_FILE):
+        raise _changed(folder / MANIFEST_FILE)
     if kind is not None and manifest.kind != kind:
         raise StoreError(f"{folder} holds {manifest.kind}, not {kind}", todo=_advice(kind))
     return manifest
 
 
-def _advice(kind: str | None) -> str:
-    return f"Name a folder that {_VERBS[kind]} made" if kind in _VERBS else ""
+def parse_manifest(path: Path) -> Manifest:
+    """Return the contents of a ``manifest.json`` that agrees with its own digest and seal.
 
-
-def _read_json(path: Path) -> dict[str, Any]:
+    Raises
+    ------
+    StoreError
+        If it cannot be read, is no manifest, or was changed.
+    """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} does not hold a JSON object")
-    return value
+        manifest = Manifest(**read_json(path))
+    except TypeError as error:
+        raise StoreError(f"{path} is not a manifest: {error}") from None
+    if manifest.seal not in ("", manifest.expected_seal) or manifest.digest != digest_json(
+        manifest.files
+    ):
+        raise _changed(path)
+    return manifest
+
+
+def _changed(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} was changed: it does not agree with its digest, seal and request",
+        todo="Make the artefact again, or restore it from a copy",
+    )
+
+
+def _advice(kind: str | None) -> str:
+    return f"Name a folder that {VERBS[kind]} made" if kind in VERBS else ""
 
 
 def _versions() -> dict[str, str]:
@@ -276,33 +299,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _first_difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    if found.get("kind") != wanted["kind"]:
-        return f"it is {found.get('kind')}, not {wanted['kind']}"
-    for part in ("inputs", "settings"):
-        old, new = found.get(part), wanted[part]
-        if not isinstance(old, dict):
-            return f"it has no {part}"
-        names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-        if names:
-            # The axis follows from the dataset, which says more.
-            name = next((name for name in names if name != "axis"), "axis")
-            return f"{name} {_change(found, wanted, name, part)}"
-    return "its request differs"
-
-
-def _change(found: Mapping[str, Any], wanted: Mapping[str, Any], name: str, part: str) -> str:
-    """Return the old and the new value; the name of an input where the settings tell it."""
-    settings = found.get("settings")
-    old, new = found[part].get(name), wanted[part].get(name)
-    if isinstance(settings, dict) and settings.get(name) != wanted["settings"].get(name):
-        old, new = settings.get(name), wanted["settings"].get(name)
-    return f"was {_shorten(old)} there and is {_shorten(new)} now"
-
-
-def _shorten(value: object) -> str:
-    if isinstance(value, str) and len(value) == _DIGEST_LETTERS:
-        return repr(value[:_SHORT_DIGEST] + "...")
-    return repr(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .disk import CONTINUE, digest_file, sync_file, sync_folder
 from .errors import StoreError
-from .manifest import Manifest, digest_file, read_manifest, sync_folder
+from .manifest import Manifest, read_manifest
 
-__all__ = ["group_files", "read_group", "verify_file", "verify_folder", "write_group"]
+__all__ = [
+    "group_files",
+    "read_group",
+    "read_whole",
+    "verify_file",
+    "verify_folder",
+    "write_group",
+]
 
 #: Items of one inner chunk.
 CHUNK_ITEMS = 2**20
@@ -55,7 +62,7 @@ def write_group(root: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> di
         _fill_group(temporary, arrays)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         for path in files:
-            _sync_file(path)
+            sync_file(path)
         for folder in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary):
             sync_folder(folder)
         digests = {
@@ -66,7 +73,7 @@ def write_group(root: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> di
     except OSError as error:
         raise StoreError(
             f"{final} cannot be written: {error.strerror or error}",
-            todo="Make room or mend the disk and run the command again; it continues here",
+            todo=CONTINUE,
         ) from error
     return digests
 
@@ -170,11 +177,3 @@ def _fill_group(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             chunks=(max(1, min(len(array), CHUNK_ITEMS)),),
             compressors=ZstdCodec(level=1),
         )
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

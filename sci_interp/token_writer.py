@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +11,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from .disk import CONTINUE, digest_file, sync_file, sync_folder
 from .errors import StoreError
 from .journal import Journal
-from .manifest import Manifest, digest_file, finish_artefact, sync_folder
+from .manifest import Manifest, finish_artefact
 from .schema import CHANNEL, JOURNAL_FILE, TOKEN
 from .token_layout import ACTIVATION, ARRAYS_FOLDER, COORDINATE_PREFIX, TokenLayout
 
@@ -114,7 +114,7 @@ class ActivationWriter:
             raise StoreError(
                 f"shard {self._shard} of {self._folder} cannot be written: "
                 f"{error.strerror or error}",
-                todo="Make room or mend the disk and run the command again; it continues here",
+                todo=CONTINUE,
             ) from error
         self._journal.commit(self._shard, files, {"start": start, "stop": stop})
         self._shard += 1
@@ -178,8 +178,7 @@ def _write_rows(group: zarr.Group, name: str, start: int, rows: NDArray[Any]) ->
 
 def _make_durable(path: Path, root: Path) -> None:
     """Fsync a file and the folders from it up to ``root``."""
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    sync_file(path)
     folder = path.parent
     while True:
         sync_folder(folder)

@@ -6,7 +6,7 @@ import argparse
 
 import sci_interp as si
 
-from . import linking, making, measuring
+from . import keeping, linking, making, measuring
 from .arguments import Commands
 
 __all__ = ["COMMANDS"]
@@ -29,19 +29,11 @@ def _adapters(_: argparse.Namespace) -> None:
         print(f"{info.name}\t{info.distribution}\t{info.target}")
 
 
-def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", help="folder of an artefact, or of a study")
-
-
-def _show(chosen: argparse.Namespace) -> None:
-    print(si.show(chosen.path))
-
-
 COMMANDS: Commands = {
     **making.COMMANDS,
     **linking.COMMANDS,
     **measuring.COMMANDS,
     "run": (_run, "run a study from its file; what is finished is skipped", _add_run),
     "adapters": (_adapters, "list the installed adapters", _add_nothing),
-    "show": (_show, "say what an artefact is, from what, by which version", _add_show),
+    **keeping.COMMANDS,
 }

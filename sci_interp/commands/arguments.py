@@ -27,10 +27,13 @@ __all__ = [
     "print_made",
 ]
 
-#: What runs a command, what it does, and what tells the parser its arguments; by its name.
+#: What runs a command and returns its exit status (None is 0), what it does, and what tells the
+#: parser its arguments; by its name.
 Commands: TypeAlias = Mapping[
     str,
-    tuple[Callable[[argparse.Namespace], None], str, Callable[[argparse.ArgumentParser], None]],
+    tuple[
+        Callable[[argparse.Namespace], int | None], str, Callable[[argparse.ArgumentParser], None]
+    ],
 ]
 
 

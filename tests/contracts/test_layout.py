@@ -82,6 +82,7 @@ def test_every_stage_module_begins_with_its_arrow(repository: Path) -> None:
         "surface": "candidates/__init__.py",
         "run": "pipeline.py",
         "show": "inspection.py",
+        "verify": "verification.py",
     }
     for verb, name in stages.items():
         text = (repository / "sci_interp" / name).read_text(encoding="utf-8")

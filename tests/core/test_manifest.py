@@ -9,10 +9,12 @@ import pytest
 
 from sci_interp.errors import InputError, StoreError
 from sci_interp.manifest import (
+    COMMAND,
     begin_artefact,
     clear_on_mistake,
     digest_file,
     digest_json,
+    find_artefacts,
     finish_artefact,
     is_finished,
     read_manifest,
@@ -153,6 +155,9 @@ def changed(path, **parts):
         {"kind": "sae"},
         {"inputs": {}},
         {"settings": {"seed": 1, "sizes": [1, 2]}},
+        {"versions": {"numpy": "0.1"}},
+        {"command": "sci-interp other"},
+        {"seal": "0" * 64},
     ],
 )
 def test_a_changed_manifest_is_refused(tmp_path, parts):
@@ -160,6 +165,34 @@ def test_a_changed_manifest_is_refused(tmp_path, parts):
     changed(tmp_path / "a" / "manifest.json", **parts)
     with pytest.raises(StoreError, match="was changed"):
         read_manifest(tmp_path / "a")
+
+
+def test_a_manifest_from_before_there_were_seals_is_read(tmp_path):
+    make(tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    old = json.loads(path.read_text())
+    del old["seal"], old["command"]
+    path.write_text(json.dumps(old))
+    assert read_manifest(tmp_path / "a").files.keys() == {"request.json", "values.bin"}
+
+
+def test_the_command_is_kept_outside_the_digest_and_not_in_parts(tmp_path):
+    token = COMMAND.set("sci-interp encode sae acts --out run")
+    try:
+        made = make(tmp_path / "a")
+        part = make(tmp_path / "a" / "part")
+    finally:
+        COMMAND.reset(token)
+    assert made.command.startswith("sci-interp encode") and part.command == ""
+    assert make(tmp_path / "b").digest == made.digest
+
+
+def test_artefacts_are_found_and_their_parts_and_hidden_folders_are_not(tmp_path):
+    for name in ("b", "a/deep/er", "b/part", ".hidden"):
+        make(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    assert list(find_artefacts(tmp_path)) == [tmp_path / "a" / "deep" / "er", tmp_path / "b"]
+    assert list(find_artefacts(tmp_path, depth=2)) == [tmp_path / "b"]
 
 
 def test_a_manifest_of_other_fields_or_another_kind_is_refused(tmp_path):

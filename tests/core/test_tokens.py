@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sci_interp.activations import extract
 from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError, NotFiniteError, StoreError
-from sci_interp.manifest import digest_json
+from sci_interp.manifest import Manifest, digest_json
 from sci_interp.schema import CHUNK_TOKENS, MAX_SHARD_BYTES, SHARD_TOKENS
 from sci_interp.source import ActivationSource
 from sci_interp.token_layout import choose_shard_tokens, from_stored, to_stored, work_units
@@ -188,6 +188,7 @@ def forge(folder, change):
             data = (folder / "request.json").read_bytes()
             raw["files"]["request.json"] = hashlib.sha256(data).hexdigest()
             raw["digest"] = digest_json(raw["files"])
+            raw["seal"] = Manifest(**raw).expected_seal
         (folder / name).write_text(json.dumps(raw))
 
 
