@@ -1,4 +1,4 @@
-"""Commands that link features to what is known: enrich, surface."""
+"""Commands that link features to what is known, and draw it: enrich, plot, surface."""
 
 from __future__ import annotations
 
@@ -58,6 +58,24 @@ def _enrich(chosen: argparse.Namespace) -> None:
     print(result.format())
 
 
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("enrichment", help="folder that enrich made")
+    parser.add_argument("--calibration", metavar="FOLDER", help="folder that calibrate made")
+    parser.add_argument("--n-labels", type=int, default=12, help="precision-recall curves at most")
+    parser.add_argument("--out", metavar="FOLDER", help="ENRICHMENT-figures without it")
+
+
+def _plot(chosen: argparse.Namespace) -> None:
+    calibration = si.load_calibration(chosen.calibration) if chosen.calibration else None
+    paths = si.plot(
+        si.load_enrichment(chosen.enrichment),
+        calibration=calibration,
+        out=chosen.out,
+        n_labels=chosen.n_labels,
+    )
+    print("\n".join(map(str, paths)))
+
+
 def _add_surface(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("features", help="folder that encode made")
     parser.add_argument("enrichment", help="folder that enrich made")
@@ -105,5 +123,6 @@ def _surface(chosen: argparse.Namespace) -> None:
 
 COMMANDS: Commands = {
     "enrich": (_enrich, "link features to labels, with error rates", _add_enrich),
+    "plot": (_plot, "draw links, error rates and baselines as PNG files", _add_plot),
     "surface": (_surface, "list unexplained features and missing annotations", _add_surface),
 }

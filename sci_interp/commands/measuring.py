@@ -81,6 +81,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--q", type=float, default=0.05, help="false discovery rate")
     add_seed(parser)
+    parser.add_argument("--out", metavar="FOLDER", help="folder of the result, for plot")
 
 
 def _calibrate(chosen: argparse.Namespace) -> None:
@@ -92,6 +93,7 @@ def _calibrate(chosen: argparse.Namespace) -> None:
         null=chosen.null,
         q=chosen.q,
         seed=chosen.seed,
+        out=chosen.out,
     )
     print(found.format())
 

@@ -1,6 +1,6 @@
 """enrich: FeatureStore x AnnotationStore -> EnrichmentResult."""
 
-from .calibration import Calibration, calibrate
+from .calibration import Calibration, calibrate, load_calibration
 from .protocol import enrich
 from .result import EnrichmentResult, load_enrichment
 from .table import format_table
@@ -11,5 +11,6 @@ __all__ = [
     "calibrate",
     "enrich",
     "format_table",
+    "load_calibration",
     "load_enrichment",
 ]

@@ -9,7 +9,8 @@ measures.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,15 +19,24 @@ from numpy.typing import NDArray
 
 from sci_interp.annotations import AnnotationSlice
 from sci_interp.errors import InputError
+from sci_interp.manifest import begin_artefact, clear_on_mistake, finish_artefact
 from sci_interp.progress import track
 from sci_interp.schema import LinkClass
+from sci_interp.shards import read_whole
 from sci_interp.source import FeatureSource
+from sci_interp.tables import read_table, write_table
 
 from .chunks import LinkSettings, Study
 from .inputs import KnownSource
 from .kernel import default_threads
 from .linking import link_pairs
-from .memory import MemoryAnnotations, load_annotations, load_features, without_nuisances
+from .memory import (
+    MemoryAnnotations,
+    MemoryFeatures,
+    load_annotations,
+    load_features,
+    without_nuisances,
+)
 from .protocol import require_inputs
 from .selection import select_thresholds
 from .significance import Dependence
@@ -34,7 +44,7 @@ from .swap_null import map_run
 from .tracks import LabelTracks, read_labels
 from .units import Units
 
-__all__ = ["Calibration", "Null", "calibrate", "shift_annotations"]
+__all__ = ["Calibration", "Null", "calibrate", "load_calibration", "shift_annotations"]
 
 #: What is destroyed.
 Null = Literal["both", "exchange", "shift"]
@@ -45,6 +55,9 @@ FALSE_CLASSES: Mapping[Null, tuple[LinkClass, ...]] = {
     "exchange": ("site", "record"),
     "shift": ("site", "positional"),
 }
+
+KIND = "calibration"
+P_COLUMNS = ("run", "p_local", "p_swap")
 
 Ints = NDArray[np.int64]
 _CALLED: Mapping[str, str] = {
@@ -66,11 +79,15 @@ class Calibration:
     null : "both", "exchange" or "shift"
         What was destroyed, and so which classes are false: site-level under ``both``; site- and
         record-level under ``exchange``; site-level and positional under ``shift``.
+    p_values : DataFrame
+        Columns ``run, p_local, p_swap``: every pair that was tested, in either direction. Where a
+        null holds, its p is uniform or larger.
     """
 
     runs: pd.DataFrame
     q: float
     null: Null = "both"
+    p_values: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(P_COLUMNS)))
 
     @property
     def fired(self) -> NDArray[np.bool_]:
@@ -118,6 +135,7 @@ def calibrate(
     n_permutations: int = 4_000,
     dependence: Dependence = "bh",
     n_threads: int | None = None,
+    out: Path | str | None = None,
     progress: bool = True,
 ) -> Calibration:
     """Run the whole test on shifted labels and count how often it links; nuisances take no part.
@@ -138,6 +156,8 @@ def calibrate(
         ``"exchange"``: families exchange label tracks; counts site- and record-level links.
         ``"shift"``: tracks are rotated inside records; counts site-level and positional links.
         ``"both"``: one after the other; counts site-level links.
+    out
+        Folder of the result, which ``plot`` draws. The same request on a finished folder loads it.
     progress
         Whether to tell how many runs are done.
 
@@ -153,28 +173,72 @@ def calibrate(
     if null not in get_args(Null):
         raise InputError(f"null is {null!r}", allowed="'both', 'exchange' or 'shift'")
     require_inputs(features, known, {})
-    random = np.random.default_rng([seed, 0])
-    size = min(n_features, features.n_features)
-    chosen = np.sort(random.choice(features.n_features, size, replace=False))
-    held = load_features(features, chosen.astype(np.int64))
-    labels = without_nuisances(load_annotations(known))
-    if not labels.labels:
-        raise InputError("every label is a nuisance", todo="Annotate with labels to be found")
     settings = LinkSettings(
         q=q, n_permutations=n_permutations, dependence=dependence,
         n_threads=n_threads or default_threads(),
     )  # fmt: skip
-    rows = []
-    for run in track(range(n_runs), "calibrate", show=progress):
-        shifted = shift_annotations(labels, np.random.default_rng([seed, 1, run]), null=null)
-        drawn = int(np.random.SeedSequence([seed, 2, run]).generate_state(1)[0])
-        selection = select_thresholds(held, shifted, n_threads=settings.n_threads)
-        links = link_pairs(Study(held, shifted, selection, replace(settings, seed=drawn)))
-        found = links.table["class"]
-        counts = {f"n_{name}": int((found == name).sum()) for name in ("site", "record")}
-        counts["n_positional"] = int((found == "positional").sum())
-        rows.append({"run": run, "n_tested": links.n_tested, **counts})
-    return Calibration(pd.DataFrame(rows), q, null)
+    folder = Path(out) if out is not None else None
+    if folder is not None:
+        inputs = {"features": features.digest, "annotations": known.digest}
+        request = {
+            "n_runs": n_runs, "n_features": n_features, "q": q, "seed": seed, "null": null,
+            "n_permutations": n_permutations, "dependence": dependence,
+        }  # fmt: skip
+        if begin_artefact(folder, KIND, inputs=inputs, settings=request):
+            return load_calibration(folder)
+    with clear_on_mistake(*([folder] if folder is not None else [])):
+        labels = without_nuisances(load_annotations(known))
+        if not labels.labels:
+            raise InputError("every label is a nuisance", todo="Annotate with labels to be found")
+        random = np.random.default_rng([seed, 0])
+        size = min(n_features, features.n_features)
+        chosen = np.sort(random.choice(features.n_features, size, replace=False))
+        held = load_features(features, chosen.astype(np.int64))
+        numbers = track(range(n_runs), "calibrate", show=progress)
+        done = [
+            _link_shifted(run, held, labels, replace(settings, seed=seed), null) for run in numbers
+        ]
+        rows, pairs = zip(*done, strict=True)
+        found = Calibration(pd.DataFrame(rows), q, null, pd.concat(pairs, ignore_index=True))
+        if folder is not None:
+            write_table(folder, "runs", found.runs)
+            write_table(folder, "p_values", found.p_values)
+            finish_artefact(folder)
+    return found
+
+
+def _link_shifted(
+    run: int,
+    held: MemoryFeatures,
+    labels: MemoryAnnotations,
+    settings: LinkSettings,
+    null: Null,
+) -> tuple[dict[str, int], pd.DataFrame]:
+    """Return the counts of one run, and p of the pairs that it tested."""
+    random = np.random.default_rng([settings.seed, 1, run])
+    shifted = shift_annotations(labels, random, null=null)
+    drawn = int(np.random.SeedSequence([settings.seed, 2, run]).generate_state(1)[0])
+    selection = select_thresholds(held, shifted, n_threads=settings.n_threads)
+    links = link_pairs(Study(held, shifted, selection, replace(settings, seed=drawn)))
+    found = links.table["class"].value_counts()
+    counts = {f"n_{name}": int(found.get(name, 0)) for name in _CALLED}
+    pairs = links.table.assign(run=run)[list(P_COLUMNS)]
+    return {"run": run, "n_tested": links.n_tested, **counts}, pairs
+
+
+def load_calibration(path: Path | str) -> Calibration:
+    """Load what ``calibrate`` wrote; its files are checked against their digests.
+
+    Raises
+    ------
+    StoreError
+        If the folder is no calibration, is unfinished, or one of its files is damaged.
+    """
+    path = Path(path)
+    settings = read_whole(path, KIND).settings
+    return Calibration(
+        read_table(path, "runs"), settings["q"], settings["null"], read_table(path, "p_values")
+    )
 
 
 def shift_annotations(

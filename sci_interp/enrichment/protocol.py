@@ -18,6 +18,7 @@ from sci_interp.schema import BIN_FLOORS, MAX_ENTRIES, RECORD, SPLIT
 from sci_interp.source import FeatureSource
 
 from .chunks import LinkSettings, Study
+from .curves import trace_curves
 from .design import describe_design, measure_splits
 from .inputs import KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
@@ -25,10 +26,11 @@ from .kernel import default_threads
 from .linking import Links, link_pairs
 from .references import CEILING, add_references
 from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
-from .selection import Selection, select_thresholds
+from .selection import select_thresholds
 from .significance import Dependence
 from .summary import ALWAYS_ON, build_summary, summarise, summarise_always_on
 from .table import build_table
+from .tested import list_tested
 from .universes import SharedUniverses
 
 __all__ = ["enrich", "require_inputs"]
@@ -43,7 +45,7 @@ class _Outcome:
     table: pd.DataFrame
     summary: dict[str, Any]
     always_on: dict[str, Any]
-    selection: Selection
+    study: Study
     links: Links
 
 
@@ -242,7 +244,7 @@ def _link_sources(
         table = build_table(study, links, n_bootstrap=n_bootstrap)
         summary = summarise(name, study, links if tested else None)
         always_on = summarise_always_on(study)
-        outcomes[name] = _Outcome(table, summary, always_on, selection, links)
+        outcomes[name] = _Outcome(table, summary, always_on, study, links)
         yield
 
 
@@ -251,7 +253,7 @@ def _assemble(
     settings: Mapping[str, Any],
     axis: TokenAxis,
 ) -> EnrichmentResult:
-    selections = {name: done.selection for name, done in outcomes.items() if name != MAIN}
+    selections = {name: done.study.selection for name, done in outcomes.items() if name != MAIN}
     ceiling = selections.pop(CEILING, None)
     tables = {
         name: add_references(
@@ -261,8 +263,10 @@ def _assemble(
         )
         for name, done in outcomes.items()
     }
+    main = outcomes[MAIN]
+    curves = trace_curves(main.table, {name: done.study for name, done in outcomes.items()})
     rows = [done.summary for name, done in outcomes.items() if name != CEILING]
-    rows.append(outcomes[MAIN].always_on)
+    rows.append(main.always_on)
     rows += [done.summary for name, done in outcomes.items() if name == CEILING]
     return EnrichmentResult(
         table=tables.pop(MAIN),
@@ -273,4 +277,6 @@ def _assemble(
         not_identifiable={name: done.links.not_identifiable for name, done in outcomes.items()},
         splits=measure_splits(axis),
         design=describe_design(axis),
+        tested=list_tested(main.study, main.links),
+        curves=curves,
     )

@@ -24,10 +24,12 @@ from sci_interp.tables import read_table, write_table
 from .design import Design, SplitSize, format_design
 from .table import LINKED, STRONG_F1, format_table
 
-__all__ = ["EnrichmentResult", "load_enrichment", "write_enrichment"]
+__all__ = ["MAIN", "EnrichmentResult", "load_enrichment", "write_enrichment"]
 
 KIND = "enrichment"
 SOURCES_FILE = "sources.json"
+#: Tables that only programs read, written as parquet alone.
+DRAWN = ("tested", "curves")
 #: Name of the main source in the summary.
 MAIN = "features"
 
@@ -55,6 +57,12 @@ class EnrichmentResult:
         Families, records and tokens of every split.
     design : Design
         What the records are.
+    tested : DataFrame or None
+        Every pair of the features that was tested by permutation, linked or not; its columns are
+        among the table's. None in artefacts of earlier versions.
+    curves : DataFrame or None
+        Precision and recall of each label's printed row and of its rivals, see
+        :mod:`sci_interp.enrichment.curves`. None in artefacts of earlier versions.
     path : Path or None
         The artefact, where one was written.
     """
@@ -67,6 +75,8 @@ class EnrichmentResult:
     splits: Mapping[str, SplitSize]
     design: Design
     ceiling: pd.DataFrame | None = None
+    tested: pd.DataFrame | None = None
+    curves: pd.DataFrame | None = None
     path: Path | None = None
 
     @property
@@ -147,6 +157,11 @@ def write_enrichment(out: Path, result: EnrichmentResult) -> Manifest:
         write_table(out, f"baseline_{at}", table)
     if result.ceiling is not None:
         write_table(out, "ceiling", result.ceiling)
+    for name in DRAWN:
+        table = getattr(result, name)
+        if table is not None:
+            data = table.to_parquet(index=False, compression="zstd")
+            write_atomically(out / f"{name}.parquet", data)
     sources = {
         "has_ceiling": result.ceiling is not None,
         "baselines": list(result.baselines),
@@ -179,6 +194,7 @@ def load_enrichment(path: Path | str) -> EnrichmentResult:
         },
         settings=manifest.settings,
         ceiling=read_table(path, "ceiling") if sources["has_ceiling"] else None,
+        **{name: read_table(path, name) for name in DRAWN if f"{name}.parquet" in manifest.files},
         not_identifiable=sources["not_identifiable"],
         splits=sources["splits"],
         design=sources["design"],

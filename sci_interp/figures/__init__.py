@@ -1,0 +1,5 @@
+"""plot: EnrichmentResult x Calibration -> figures."""
+
+from .plotting import plot
+
+__all__ = ["plot"]
