@@ -15,7 +15,7 @@ from sae_engines import Ours, Task
 
 import sci_interp as si
 from sci_interp.sae.normalisation import Normalisation
-from sci_interp.sae.preactivation import PreActivation, fast_dtype
+from sci_interp.sae.preactivation import Arithmetic, PreActivation, native_bfloat16
 
 REPEATS = 5
 #: Steps of the autoencoder that encodes.
@@ -45,6 +45,11 @@ def task_of(features: int, architecture: str, batch_size: int) -> Task:
     return Task("sci_interp", architecture, features, 32, batch_size, 100, 0, 1, 1e-3, 0.1, 0.3, "")
 
 
+def bare_arithmetic() -> Arithmetic:
+    """Return the arithmetic of the product that all is compared with: PyTorch's fastest."""
+    return "bfloat16" if native_bfloat16() else "float32"
+
+
 def product(encoder: PreActivation, rows: torch.Tensor) -> None:
     """Compute pre-activations alone, in pieces as encoding does."""
     for part in rows.split(2048):
@@ -68,7 +73,7 @@ def encoding(store: si.ActivationStore, *, features: int, architecture: str) -> 
         scale=np.full(features, 10.0, np.float32),
         firing_rate=np.zeros(features, np.float32),
     )
-    alone = PreActivation(sae.weights, fast_dtype())
+    alone = PreActivation(sae.weights, bare_arithmetic())
 
     def over_store() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +99,7 @@ def growth(width: int, features: int, architecture: str, batch_size: int = 4096)
     draw = torch.Generator().manual_seed(0)
     rows = torch.randn(2 * batch_size, width, generator=draw)
     engine = Ours(task_of(features, architecture, batch_size), rows)
-    alone = PreActivation(engine.trainer.weights, fast_dtype())
+    alone = PreActivation(engine.trainer.weights, bare_arithmetic())
     batch = rows[:batch_size]
     jobs = (lambda: alone(batch), lambda: engine.step(batch))
     seconds(*jobs, repeats=2)

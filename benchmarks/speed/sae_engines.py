@@ -113,7 +113,7 @@ class Ours(Engine):
         from sci_interp.sae.preactivation import PreActivation
 
         trainer = self.trainer
-        pre = PreActivation(trainer.weights, trainer.settings.dtype)(rows)
+        pre = PreActivation(trainer.weights, trainer.settings.precision)(rows)
         done = reconstruction_pass(rows, trainer.weights, trainer.sparsity.select(pre))
         return done.counts, rows + done.error
 

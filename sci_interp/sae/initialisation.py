@@ -67,7 +67,7 @@ def _draw(n_rows: int, n_features: int, generator: torch.Generator) -> torch.Ten
 def _gain(
     rows: torch.Tensor, written: torch.Tensor, weights: Weights, settings: TrainingSettings
 ) -> torch.Tensor:
-    pre = PreActivation(weights, settings.dtype)(rows)
+    pre = PreActivation(weights, settings.precision)(rows)
     sparsity = sparsity_of(settings.architecture, settings.k)
     pattern = sparsity.propose(pre)
     value = values_of(rows, weights, pattern, signed=sparsity.signed)

@@ -19,7 +19,7 @@ from sci_interp.manifest import digest_json
 
 from .normalisation import Normalisation
 from .pattern import Pattern
-from .preactivation import PreActivation, fast_dtype
+from .preactivation import PreActivation, fast_arithmetic
 from .sparsity import Sparsity
 from .weights import Weights
 
@@ -34,6 +34,8 @@ __all__ = ["SparseAutoencoder"]
 
 #: Tokens that are encoded at once; bounds memory, and has no influence on the codes.
 CHUNK = 2048
+#: Entries that may be computed exactly for each one that is kept.
+MOST_ADMITTED = 6
 
 Values = TypeVar("Values", NDArray[np.float32], torch.Tensor)
 
@@ -155,8 +157,12 @@ class SparseAutoencoder:
         return digest_json([self.architecture, self.k, kind, sorted(found.items())])
 
     @cached_property
-    def _pre(self) -> PreActivation:
-        return PreActivation(self.sparsity.reader(self.weights), fast_dtype())
+    def _products(self) -> list[PreActivation]:
+        """Products in arithmetic of falling speed; the first is used until it lets too much in."""
+        fastest = fast_arithmetic(self.n_features, ranked=self.sparsity.ranked)
+        exacter = fast_arithmetic(self.n_features, ranked=False)
+        kinds = dict.fromkeys((fastest, exacter))
+        return [PreActivation(self.sparsity.reader(self.weights), kind) for kind in kinds]
 
     def encode(self, values: NDArray[np.float32]) -> Codes:
         """Return the codes of activations ``(n_tokens, width)``.
@@ -306,9 +312,12 @@ class SparseAutoencoder:
     @torch.no_grad()
     def _encode(self, values: torch.Tensor) -> tuple[Pattern, torch.Tensor]:
         rows = self.normalisation.apply(values)
-        candidates = self.sparsity.admit(self._pre(rows), self._pre.error(rows))
+        product = self._products[0]
+        candidates = self.sparsity.admit(product(rows), product.error(rows))
         value = self.sparsity.values(rows, self.weights, candidates)
         kept = self.sparsity.keep(candidates, value)
+        if len(self._products) > 1 and len(kept) > MOST_ADMITTED * max(len(rows), int(kept.sum())):
+            del self._products[0]
         return candidates.subset(kept), value[kept]
 
     def _decode(self, pattern: Pattern, value: torch.Tensor) -> torch.Tensor:
@@ -327,4 +336,5 @@ class SparseAutoencoder:
 def _as_tensor(values: NDArray[np.float32] | torch.Tensor) -> torch.Tensor:
     if isinstance(values, torch.Tensor):
         return values.detach().to("cpu", torch.float32).contiguous()
-    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+    array = np.ascontiguousarray(values, np.float32)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

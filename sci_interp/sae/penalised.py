@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class Penalised(Sparsity):
         Current weight of the sparsity loss.
     """
 
+    ranked: ClassVar[bool] = False
     price = FIRST_PRICE
     _rise = 0.0
     _steered = True
@@ -126,7 +127,7 @@ class Penalised(Sparsity):
 
 def first_floor(rows: torch.Tensor, weights: Weights, n_active: int) -> float:
     """Return the pre-activation above which tokens have ``n_active`` entries on average."""
-    pre = PreActivation(weights, torch.float32)(rows)
+    pre = PreActivation(weights, "float32")(rows)
     _, _, lowest = highest_of_all(pre, n_active * len(rows))
     return float(as_numbers(lowest, pre.dtype))
 

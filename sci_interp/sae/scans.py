@@ -9,10 +9,10 @@ import numpy as np
 from numba import njit
 
 __all__ = [
-    "count_ordered",
     "count_rows",
     "fill_above",
     "fill_ordered",
+    "find_ordered",
     "highest_of_rows",
     "keep_highest",
 ]
@@ -220,22 +220,33 @@ def _ordered_above(line: Any, floor: Any, room: Any, number: Any, column: Any) -
 
 
 @_compiled
-def count_ordered(keys: Any, floor: Any, count: Any, start: int, stop: int) -> None:
-    """Count the numbers above the floor of each row, which may be negative."""
-    room, number = _room(keys), np.empty(0, np.int32)
-    column = np.empty(keys.shape[1] + 1, np.int32)
-    for row in range(start, stop):
-        count[row] = _ordered_above(keys[row], floor[row], room, number, column)
+def find_ordered(keys: Any, floor: Any, slots: Any, count: Any, start: int, stop: int) -> None:
+    """Count the numbers above the floor of each row, which may be negative.
 
-
-@_compiled
-def fill_ordered(keys: Any, floor: Any, indptr: Any, feature: Any, start: int, stop: int) -> None:
-    """Write the columns above the floor of each row, from ``indptr`` on."""
+    Their columns go into ``slots`` as far as these reach.
+    """
     room, number = _room(keys), np.empty(0, np.int32)
     column = np.empty(keys.shape[1] + 1, np.int32)
     for row in range(start, stop):
         n = _ordered_above(keys[row], floor[row], room, number, column)
-        feature[indptr[row] : indptr[row] + n] = column[:n]
+        count[row] = n
+        slots[row, :n] = column[: min(n, slots.shape[1])]
+
+
+@_compiled
+def fill_ordered(
+    keys: Any, floor: Any, slots: Any, indptr: Any, feature: Any, start: int, stop: int
+) -> None:
+    """Write the columns above the floor of each row from ``indptr`` on; slots hold most of them."""
+    room, number = _room(keys), np.empty(0, np.int32)
+    column = np.empty(keys.shape[1] + 1, np.int32)
+    for row in range(start, stop):
+        first, last = indptr[row], indptr[row + 1]
+        if last - first <= slots.shape[1]:
+            feature[first:last] = slots[row, : last - first]
+        else:
+            _ordered_above(keys[row], floor[row], room, number, column)
+            feature[first:last] = column[: last - first]
 
 
 @_compiled

@@ -34,6 +34,8 @@ Keys: TypeAlias = NDArray[np.int16] | NDArray[np.int32]
 
 #: Rows that a first guess of a floor is taken from.
 SAMPLE_ROWS = 64
+#: Columns of a row that are kept on the way; of rows with more, a second look finds them again.
+SLOTS = 256
 _MANTISSA_BITS = {torch.bfloat16: 7, torch.float32: 23}
 
 
@@ -127,10 +129,11 @@ def above(pre: torch.Tensor, floor: torch.Tensor) -> tuple[NDArray[np.int64], ND
     edge = as_keys(floor.to(pre.dtype)).astype(np.int32)
     edge = np.where(edge < 0, edge ^ np.int32(2147483647), edge) - 1
     count = np.empty(len(keys), np.int64)
-    over_rows(scans.count_ordered, len(keys), keys, edge, count)
+    slots = np.empty((len(keys), SLOTS), np.int32)
+    over_rows(scans.find_ordered, len(keys), keys, edge, slots, count)
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
     feature = np.empty(indptr[-1], np.int64)
-    over_rows(scans.fill_ordered, len(keys), keys, edge, indptr, feature)
+    over_rows(scans.fill_ordered, len(keys), keys, edge, slots, indptr, feature)
     return indptr, feature
 
 
@@ -178,12 +181,13 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, thread_name_prefix="selection")
 
 
-def over_rows(kernel: Callable[..., None], n_rows: int, *arguments: Any) -> None:
+def over_rows(kernel: Callable[..., None], n_rows: int, *arguments: Any, n_least: int = 64) -> None:
     """Run a kernel on as many row ranges as torch has threads; rows are independent.
 
-    The kernel's last two arguments are the first row and the one after the last.
+    The kernel's last two arguments are the first row and the one after the last. No range has
+    fewer than ``n_least`` rows, unless there are fewer in all.
     """
-    n_threads = min(torch.get_num_threads(), max(1, n_rows // 64))
+    n_threads = min(torch.get_num_threads(), max(1, n_rows // n_least))
     if n_threads == 1:
         kernel(*arguments, 0, n_rows)
         return

@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args
 
-import torch
-
 from sci_interp.errors import InputError, UnknownNameError
 from sci_interp.schema import SPLITS, Split
 from sci_interp.study import PENALISED_ARCHITECTURES
 
 from .normalisation import CENTRES, NORMALISATIONS, CentreKind, NormalisationKind
-from .preactivation import fast_dtype
+from .preactivation import Arithmetic, fast_arithmetic
 from .sparsity import ARCHITECTURES
 
 __all__ = ["Precision", "Revival", "TrainingSettings"]
 
-Precision: TypeAlias = Literal["auto", "bfloat16", "float32"]
+Precision: TypeAlias = Literal["auto", "int8", "bfloat16", "float32"]
 Revival: TypeAlias = Literal["auxiliary", "resampling"]
 
 #: Architectures that price activity instead of counting it.
@@ -85,8 +83,10 @@ class TrainingSettings:
     blend : float
         Share of a data point in a decoder row's start; the rest is a random direction.
     precision : str
-        Arithmetic in which active features are chosen, ``"bfloat16"`` or ``"float32"``; by default
-        the first where the processor has it. Activations themselves are always float32.
+        Arithmetic in which active features are chosen, ``"int8"``, ``"bfloat16"`` or
+        ``"float32"``; by default the first that the processor has, and that suits the architecture:
+        8-bit numbers where features are ranked, not where they pass a floor. Activations
+        themselves are always float32.
     """
 
     features: int
@@ -103,7 +103,7 @@ class TrainingSettings:
     auxiliary: float
     dead_after: int
     blend: float
-    precision: str
+    precision: Arithmetic
     penalty: float | None = None
     plain_penalty: bool = False
     revival: Revival = "auxiliary"
@@ -123,11 +123,6 @@ class TrainingSettings:
     def n_read(self) -> int | None:
         """Channels that the encoder reads where the others are only written; None: all."""
         return self.widths[0] if self.architecture == "transcoder" else None
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Arithmetic of the encoder's product."""
-        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON values; options that are not used are left out."""
@@ -175,12 +170,6 @@ def resolve_settings(
     UnknownNameError
         If there is no such architecture.
     """
-    if precision not in ("auto", "bfloat16", "float32"):
-        raise InputError(
-            f"the precision {precision!r} is unknown", allowed="auto, bfloat16, float32"
-        )
-    if precision == "auto":
-        precision = "bfloat16" if fast_dtype() == torch.bfloat16 else "float32"
     if given["architecture"] not in ARCHITECTURES:
         raise UnknownNameError("architecture", given["architecture"], ARCHITECTURES)
     _require_ranges(given, splits)
@@ -193,8 +182,29 @@ def resolve_settings(
     if given.get("block_seed") == given["seed"]:
         given["block_seed"] = None
     return TrainingSettings(
-        splits=tuple(splits), learning_rate=rate, dead_after=dead, precision=precision, **given
+        splits=tuple(splits),
+        learning_rate=rate,
+        dead_after=dead,
+        precision=_arithmetic(precision, given["architecture"], given["features"]),
+        **given,
     )
+
+
+def _arithmetic(precision: Precision, architecture: str, features: int) -> Arithmetic:
+    """Return the arithmetic that a precision means on this processor."""
+    if precision not in get_args(Precision):
+        raise InputError(
+            f"the precision {precision!r} is unknown", allowed=", ".join(get_args(Precision))
+        )
+    if precision == "int8" and fast_arithmetic(features, ranked=True) != "int8":
+        raise InputError(
+            f"this processor cannot choose among {features} features in 8-bit numbers",
+            allowed="x86 with AVX-512 VNNI, and at least 64 features",
+            todo='Leave precision at "auto"',
+        )
+    if precision != "auto":
+        return precision
+    return fast_arithmetic(features, ranked=architecture not in PENALISED)
 
 
 def _require_ranges(given: dict[str, Any], splits: Sequence[Split]) -> None:

@@ -99,6 +99,8 @@ class Sparsity(Learning, ABC):
     """
 
     name: ClassVar[str]
+    #: Whether the highest features are active, and not those above a floor of their own.
+    ranked: ClassVar[bool] = True
 
     def __init__(self, k: int) -> None:
         self.k = k

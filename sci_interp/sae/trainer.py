@@ -58,7 +58,7 @@ class Trainer:
         self._patience = Patience(settings)
         self.curve: list[tuple[float, float, float, float]] = []
         self._adam = Adam(dict(weights.named()) | self.sparsity.parameters())
-        self._pre = PreActivation(self.sparsity.reader(weights), settings.dtype)
+        self._pre = PreActivation(self.sparsity.reader(weights), settings.precision)
         self._team = team
         self._silent = torch.zeros(settings.features, dtype=torch.int64)
 

@@ -14,8 +14,10 @@ from sae_world import random_sae
 
 from sci_interp.codes import Codes
 from sci_interp.errors import InputError, NotFiniteError, UnknownNameError
+from sci_interp.sae import SparseAutoencoder
 from sci_interp.sae.normalisation import Normalisation
 from sci_interp.sae.sparsity import ARCHITECTURES, sparsity_of
+from sci_interp.sae.tiles import has_tiles
 
 KINDS = sorted(ARCHITECTURES)
 
@@ -89,11 +91,32 @@ def test_a_code_depends_on_its_token_alone(architecture, cuts, seed) -> None:
 def test_fast_arithmetic_does_not_change_codes(architecture, monkeypatch) -> None:
     values = values_for(random_sae(), 500)
     found = []
-    for dtype in (torch.bfloat16, torch.float32):
-        monkeypatch.setattr("sci_interp.sae.model.fast_dtype", lambda dtype=dtype: dtype)
+    for kind in ("float32", "bfloat16", *["int8"] * has_tiles()):
+        monkeypatch.setattr(
+            "sci_interp.sae.model.fast_arithmetic", lambda *_, kind=kind, **__: kind
+        )
         found.append(random_sae(architecture=architecture).encode(values))
     for name in ("indptr", "feature", "value"):
-        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
+        for codes in found[1:]:
+            np.testing.assert_array_equal(getattr(codes, name), getattr(found[0], name))
+
+
+@pytest.mark.skipif(not has_tiles(), reason="needs a processor with AVX-512 VNNI")
+def test_a_channel_that_drowns_the_others_makes_encoding_slower_and_not_another() -> None:
+    def deaf() -> SparseAutoencoder:
+        sae = random_sae(n_features=512)
+        sae.weights.encoder[:, 0] = 0.0
+        return sae
+
+    values = values_for(deaf(), 3000)
+    values[:, 0] *= 1e4
+    sae = deaf()
+    kinds = [product.arithmetic for product in sae._products]
+    codes = sae.encode(values)
+    assert (kinds[0], sae._products[0].arithmetic) == ("int8", kinds[1])
+    for first in (0, 1000, 2000):
+        part = deaf().encode(values[first : first + 1000])
+        np.testing.assert_array_equal(part.value, codes.rows(first, first + 1000).value)
 
 
 def test_decoding_adds_up_the_dictionary() -> None:

@@ -13,11 +13,16 @@ from sae_world import planted_source, train_small
 from sci_interp.errors import InputError, NotFiniteError, StoreError, UnknownNameError
 from sci_interp.manifest import read_manifest
 from sci_interp.sae import load_sae, train
+from sci_interp.sae.tiles import has_tiles
 from sci_interp.source import ArraySource
+
+needs_tiles = pytest.mark.skipif(not has_tiles(), reason="needs a processor with AVX-512 VNNI")
 
 
 @pytest.mark.parametrize("architecture", ["topk", "batch_topk", "matryoshka"])
-@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("int8", marks=needs_tiles), "bfloat16", "float32"]
+)
 def test_planted_directions_are_found(architecture, precision, tmp_path) -> None:
     directions, source = planted_source()
     sae = train(
