@@ -18,7 +18,7 @@ from .adapter import Adapter, Dataset, WithCovariates
 from .annotations import AnnotationStore, annotate
 from .feature_subsets import FeatureSubset, split_families
 from .features import FeatureStore, encode, encode_nuisances
-from .manifest import begin_artefact, finish_artefact
+from .manifest import begin_artefact, clear_on_mistake, finish_artefact
 from .registry import load_adapter
 from .schema import Split
 from .source import ActivationSource
@@ -221,6 +221,7 @@ class _Work:
             learning_rate=chosen.learning_rate or None,
             penalty=chosen.penalty or None,
             whitening=chosen.whitening,
+            precision=chosen.precision,
             splits=UNLABELLED,
             progress=self.progress,
         )
@@ -247,15 +248,10 @@ class _Work:
         if begin_artefact(folder, "fidelity", inputs=inputs, settings={"seed": seed}):
             self.fidelity = Fidelity(**json.loads((folder / FIDELITY_FILE).read_text("utf-8")))
             return
-        self.fidelity = fidelity(
-            sae,
-            self.source,
-            adapter=self.adapter,
-            dataset=self.dataset,
-            seed=seed,
-            out=folder / FIDELITY_FILE,
-        )
-        finish_artefact(folder)
+        with clear_on_mistake(folder):
+            work: dict[str, Any] = {"adapter": self.adapter, "dataset": self.dataset, "seed": seed}
+            self.fidelity = fidelity(sae, self.source, out=folder / FIDELITY_FILE, **work)
+            finish_artefact(folder)
 
     def baseline_step(self, name: str) -> Callable[[], None]:
         def step() -> None:

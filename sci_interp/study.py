@@ -20,6 +20,7 @@ __all__ = [
     "BASELINES",
     "LAYERED_ARCHITECTURES",
     "PENALISED_ARCHITECTURES",
+    "PRECISIONS",
     "BaselineSettings",
     "EnrichSettings",
     "ReportSettings",
@@ -39,6 +40,7 @@ BASELINES = ("channels", "pca", "ica", "nuisances", "covariates", "shuffled", "p
 #: that price activity, and those for several layers.
 ARCHITECTURES = ("topk", "batch_topk", "matryoshka", "abs_topk", "relu", "gated", "jumprelu")
 PENALISED_ARCHITECTURES = ("relu", "gated", "jumprelu")
+PRECISIONS = ("auto", "int8", "bfloat16", "float32")
 LAYERED_ARCHITECTURES = ("transcoder", "crosscoder")
 
 _MAX_STUDY_BYTES = 2**20
@@ -82,6 +84,10 @@ class SaeSettings:
     #: Of relu, gated and jumprelu; 0 steers it to ``k`` active features.
     penalty: float = _setting(0.0, least=0.0)
     whitening: bool = _setting(False)
+    #: Arithmetic in which active features are chosen; "auto": the fastest of the processor.
+    precision: Literal["auto", "int8", "bfloat16", "float32"] = _setting(
+        "auto", choices=PRECISIONS
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,7 @@ def run_points(
         settings = {name: value for name, value in asdict(point).items() if name != "layer"}
         sae = si.train(
             stores[point.layer],
+            precision="bfloat16",
             out=folder / "sae",
             splits=("train", "discovery"),
             progress=False,

@@ -59,6 +59,7 @@ def main() -> None:
         )
         sae = si.train(
             source,
+            precision="bfloat16",
             features=args.features,
             k=args.k,
             n_tokens=args.n_tokens,

@@ -78,7 +78,8 @@ def measure(adapter: Adapter, out: Path) -> tuple[pd.DataFrame, pd.Series]:
     data = adapter.open()
     acts = si.extract(adapter, data, layer=adapter.default_layer, out=out / "activations")
     known = si.annotate(adapter, data, out=out / "annotations")
-    swept = si.sweep(acts, out=out / "sweep", runs=RUNS, features=FEATURES, n_tokens=N_TOKENS)
+    given = {"features": FEATURES, "n_tokens": N_TOKENS, "precision": "bfloat16"}
+    swept = si.sweep(acts, out=out / "sweep", runs=RUNS, **given)
     rows = []
     for run in swept.runs:
         features = si.encode(swept.load(run), acts, out=out / "features" / run, progress=False)

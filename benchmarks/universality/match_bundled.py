@@ -86,6 +86,7 @@ def match_pairs(out: Path) -> tuple[pd.DataFrame, list[str], si.Evaluation]:
         folder = out / f"sae-{layer}-{seed}{'-shuffled' if shuffled else ''}"
         saes[name] = si.train(
             sources[layer, shuffled],
+            precision="bfloat16",
             features=FEATURES,
             k=K,
             seed=seed,

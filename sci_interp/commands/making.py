@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 import sci_interp as si
-from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES
+from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES, PRECISIONS
 
 from .arguments import (
     Commands,
@@ -75,6 +75,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revival", choices=("auxiliary", "resampling"), help="of dead features")
     parser.add_argument("--centre", choices=("mean", "geometric_median"), help="first decoder bias")
     parser.add_argument("--whitening", action="store_true", help="decorrelate the channels first")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="in which features are chosen; default the fastest"
+    )
     parser.add_argument("--n-tokens", type=int, help="tokens to train on")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--learning-rate", type=float)
@@ -97,6 +100,7 @@ def _train(chosen: argparse.Namespace) -> None:
         "centre",
         "accumulate",
         "patience",
+        "precision",
     )
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
     si.train(
