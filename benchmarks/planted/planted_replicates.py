@@ -1,0 +1,167 @@
+"""One replicate of a planted world: draw it, apply all rules, score them."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from planted_counts import Half
+from planted_data import Dataset, PlantedAdapter, World
+from planted_rules import GRID_RULES, OURS, RULES, Calls, Counted, Rule, apply_rules, call_ours
+from planted_scores import (
+    Population,
+    measure_population,
+    score_calls,
+    score_candidates,
+    score_intervals,
+    score_units,
+)
+from planted_tables import format_linking, format_nulls
+from protein_worlds import PROTEIN_NULLS, PROTEINS, Law, build_proteins
+from weather_worlds import SHORT_SEASONS, WEATHER, WEATHER_NULLS, Climate, build_weather
+
+import sci_interp as si
+from sci_interp.adapter import Adapter
+
+__all__ = ["WORLDS", "Planted", "run_planted"]
+
+#: Worlds of how many families, and how many of them, tell what linked features are worth.
+POPULATION_FAMILIES, POPULATION_WORLDS, POPULATION_YEARS = 2_000, 5, 300
+#: Stream of the worlds that tell it; replicates count from 0.
+POPULATION_STREAM = 10**6
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A world that is drawn again and again.
+
+    Attributes
+    ----------
+    title : str
+        Its name in the tables.
+    law : Law or Climate
+        How it is drawn.
+    number : int
+        Part of the seeds of its replicates.
+    rules : mapping of name to rule
+        Rules beside ours.
+    candidates : bool
+        Whether candidates are asked for.
+    """
+
+    title: str
+    law: Law | Climate
+    number: int
+    rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
+    candidates: bool = False
+
+    def build(self, seed: int, replicate: int) -> World:
+        """Draw one replicate."""
+        seeds = (seed, self.number, replicate)
+        if isinstance(self.law, Law):
+            return build_proteins(self.law, seeds)
+        return build_weather(self.law, seeds)
+
+    def run(self, seed: int, replicate: int, folder: Path) -> dict[str, Any]:
+        """Return the numbers of one replicate; the population is kept in a folder."""
+        return run_planted(self, seed, replicate, folder)
+
+    def format(self, found: list[dict[str, Any]]) -> list[str]:
+        """Return the tables of replicates, as lines of Markdown."""
+        return format_linking(found) if self.law.linked else format_nulls(found)
+
+    def draw_population(self, seed: int) -> Iterator[World]:
+        """Yield large worlds of the linked features alone."""
+        streams = range(POPULATION_STREAM, POPULATION_STREAM + POPULATION_WORLDS)
+        for stream in streams:
+            if isinstance(self.law, Law):
+                law = replace(self.law, counts={}, n_families=POPULATION_FAMILIES)
+                yield build_proteins(law, (seed, self.number, stream))
+            else:
+                climate = replace(self.law, counts={}, n_years=POPULATION_YEARS)
+                yield build_weather(climate, (seed, self.number, stream))
+
+
+WORLDS: Mapping[str, Planted] = {
+    "proteins": Planted("proteins", PROTEINS, 0, candidates=True),
+    "weather": Planted("weather", WEATHER, 1, {**RULES, **GRID_RULES}),
+    "weather-short": Planted(
+        "weather, seasons of 12 days", SHORT_SEASONS, 4, {**RULES, **GRID_RULES}
+    ),
+    "null-proteins": Planted("pure null, protein-like", PROTEIN_NULLS, 2),
+    "null-weather": Planted("pure null, weather-like", WEATHER_NULLS, 3, {**RULES, **GRID_RULES}),
+}
+
+
+def run_planted(planted: Planted, seed: int, replicate: int, folder: Path) -> dict[str, Any]:
+    """Return the numbers of one replicate.
+
+    Parameters
+    ----------
+    planted
+        The world.
+    seed, replicate
+        Which draw of it.
+    folder
+        Where the population is kept.
+    """
+    started = time.monotonic()
+    world = planted.build(seed, replicate)
+    found: dict[str, Any] = {
+        "replicate": replicate,
+        "seed": seed,
+        "n_tokens": world.axis.n_tokens,
+        "n_labels": len(world.labels),
+        "planted": dict(Counter(world.kind)),
+    }
+    with TemporaryDirectory(prefix="planted-") as temporary:
+        known = world.annotate(Path(temporary) / "annotations")
+        begun = time.monotonic()
+        result = si.enrich(world.features, known, seed=replicate, n_threads=1, progress=False)
+        ours = Calls(call_ours(world, result), time.monotonic() - begun)
+        found["gb"] = round(_peak_gb(), 3)
+        counted = Counted(world, known)
+        calls = {OURS: ours, **apply_rules(counted, planted.rules)}
+        found["rules"] = {name: score_calls(world, one) for name, one in calls.items()}
+        if world.linked.any():
+            population = _population(planted, seed, folder)
+            halves: dict[str, Half] = {half.split: half for half in counted.halves}
+            found["intervals"] = score_intervals(world, result.table, population)
+            found["units"] = score_units(world, result.table, population, halves)
+        if planted.candidates:
+            begun = time.monotonic()
+            candidates = si.surface(
+                world.features,
+                result,
+                known=known,
+                adapter=cast("Adapter", PlantedAdapter(world)),  # there is no network behind it
+                dataset=Dataset(world.axis),
+                progress=False,
+            )
+            found["surface_seconds"] = round(time.monotonic() - begun, 3)
+            found["candidates"] = score_candidates(world, candidates.gates, counted.best_f1)
+    return {**found, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _population(planted: Planted, seed: int, folder: Path) -> Population:
+    """Return what linked features are worth, measured once and kept."""
+    path = folder / f"population-{planted.number}-{seed}.json"
+    if not path.exists():
+        measured = measure_population(list(planted.draw_population(seed)))
+        path.write_text(json.dumps(measured))
+    population: Population = json.loads(path.read_text())
+    return population
+
+
+def _peak_gb() -> float:
+    """Return the most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (2**30 if sys.platform == "darwin" else 2**20)
