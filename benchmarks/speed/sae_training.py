@@ -85,8 +85,8 @@ SLOW = ("sae_lens", "overcomplete")
 CASES = [
     Case("planted", "topk", 320, 4096, 1, rounds=6, steps=4),
     Case("planted", "batch_topk", 320, 4096, 1, rounds=4, steps=4),
-    Case("planted", "topk", 1280, 8192, 1, rounds=2, steps=2, without=SLOW),
-    Case("planted", "batch_topk", 1280, 8192, 1, rounds=2, steps=2, without=SLOW),
+    Case("planted", "topk", 1280, 8192, 1, rounds=4, steps=2, without=SLOW),
+    Case("planted", "batch_topk", 1280, 8192, 1, rounds=4, steps=2, without=SLOW),
     Case("network", "topk", 256, 4096, 1, rounds=4, steps=4),
     Case("network", "batch_topk", 256, 4096, 1, rounds=4, steps=4, without=SLOW),
     Case("planted", "topk", 320, 4096, 2, rounds=4, steps=2),
