@@ -167,11 +167,11 @@ def extract(
         for name, folder in folders.items()
     }
     shares = {str(key): float(value) for key, value in (fractions or DEFAULT_FRACTIONS).items()}
-    unfinished = [
-        target for target in targets.values() if not _begin(run, target, fractions=shares)
-    ]
-    if unfinished:
-        with clear_on_mistake(*(target.folder for target in unfinished)):
+    with clear_on_mistake(*folders.values()):
+        unfinished = [
+            target for target in targets.values() if not _begin(run, target, fractions=shares)
+        ]
+        if unfinished:
             _fill(run, unfinished, progress=progress)
     stores = {name: ActivationStore.open(target.folder) for name, target in targets.items()}
     return stores[layer] if isinstance(layer, str) else stores

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     chosen = build_parser().parse_args(words)
     warnings.showwarning = _print_warning
-    given = COMMAND.set(shlex.join(["sci-interp", *words]))
+    given = COMMAND.set((["sci-interp", *words], getattr(chosen, "out", "") or ""))
     try:
         status: int | None = chosen.run(chosen)
         sys.stdout.flush()

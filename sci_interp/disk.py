@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import StoreError
+from .locks import require_held
 
 __all__ = [
     "CONTINUE",
@@ -56,8 +57,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     Raises
     ------
     StoreError
-        If the disk refuses.
+        If the disk refuses, or another process has taken over the folder's lock.
     """
+    require_held(path.parent)
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as handle:

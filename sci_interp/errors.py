@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "InputError",
+    "LockedError",
     "MissingExtraError",
     "NotFiniteError",
     "SciInterpError",
@@ -46,6 +47,10 @@ class InputError(SciInterpError):
 
 class StoreError(SciInterpError):
     """An artefact is damaged, unfinished, or belongs to something else."""
+
+
+class LockedError(StoreError):
+    """An artefact is being written by another process."""
 
 
 class NotFiniteError(SciInterpError):

@@ -246,7 +246,7 @@ def write_store(
     with clear_on_mistake(out):
         layout.write(out)
         journal = _write_shards(out, layout, read_codes, progress=progress)
-    finish_artefact(out, files=journal.files)
+        finish_artefact(out, files=journal.files)
     return FeatureStore.open(out)
 
 

@@ -63,7 +63,7 @@ def _describe(path: Path, manifest: Manifest) -> Iterator[str]:
     if len(sizes) < len(manifest.files):
         yield f"  damaged   {len(manifest.files) - len(sizes)} files are missing"
     if manifest.command:
-        yield f"  command   {manifest.command}"
+        yield f"  command   {manifest.command_in(path)}"
     yield from _inputs(path, manifest.inputs)
     yield from _section("settings", manifest.settings)
     yield from _section("versions", manifest.versions)
@@ -85,8 +85,9 @@ def _list(path: Path, found: list[Path]) -> Iterator[str]:
     for each in found:
         name = each.relative_to(path).as_posix().ljust(width)
         if is_finished(each):
-            manifest = read_manifest(each)
-            yield f"  {name}  {manifest.kind}  {manifest.digest[:_SHORT]}"
+            made = _try_manifest(each)
+            told = f"{made.kind}  {made.digest[:_SHORT]}" if made else "its manifest is damaged"
+            yield f"  {name}  {told}"
         else:
             yield f"  {name}  {read_json(each / REQUEST_FILE).get('kind')}  unfinished"
 
@@ -95,15 +96,23 @@ def _inputs(path: Path, inputs: Mapping[str, Any]) -> Iterator[str]:
     if not inputs:
         return
     beside = {
-        read_manifest(each).digest: each
+        found.digest: each
         for each in find_artefacts(path.resolve().parent, depth=_DEPTH)
-        if is_finished(each)
+        if is_finished(each) and (found := _try_manifest(each))
     }
     yield "  made from"
     for name, digest in sorted(inputs.items()):
         place = beside.get(str(digest))
         where = f"  ({place.relative_to(path.resolve().parent).as_posix()})" if place else ""
         yield f"    {name}: {str(digest)[:_SHORT]}{where}"
+
+
+def _try_manifest(path: Path) -> Manifest | None:
+    """Return the manifest of an artefact, or None where it is damaged: others are shown still."""
+    try:
+        return read_manifest(path)
+    except StoreError:
+        return None
 
 
 def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:

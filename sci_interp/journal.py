@@ -11,6 +11,7 @@ from typing import Any
 
 from .disk import CONTINUE, sync_folder
 from .errors import StoreError
+from .locks import require_held
 
 __all__ = ["Commit", "Journal"]
 
@@ -109,6 +110,7 @@ class Journal:
         """
         if shard in self.entries:
             raise StoreError(f"{self._path}: shard {shard} is already committed")
+        require_held(self._path.parent)
         entry = Commit(shard, dict(sorted(files.items())), dict(info or {}))
         line = json.dumps(
             {"shard": entry.shard, "files": entry.files, "info": entry.info}, sort_keys=True

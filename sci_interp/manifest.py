@@ -8,10 +8,11 @@ without it is unfinished.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -21,7 +22,8 @@ from typing import Any
 from .differences import first_difference
 from .disk import digest_file, digest_json, read_json, sync_folder, write_atomically
 from .errors import SciInterpError, StoreError
-from .schema import JOURNAL_FILE, MANIFEST_FILE, REQUEST_FILE
+from .locks import acquire, discard_stale, is_held, is_lock_name, release
+from .schema import FAILURE_FILE, JOURNAL_FILE, MANIFEST_FILE, REQUEST_FILE
 
 __all__ = [
     "COMMAND",
@@ -42,8 +44,9 @@ __all__ = [
     "write_atomically",
 ]
 
-#: The command line that this process was given; functions that are called in Python have none.
-COMMAND: ContextVar[str] = ContextVar("COMMAND", default="")
+#: The words of the command line that this process was given, and among them the output folder;
+#: functions that are called in Python have none.
+COMMAND: ContextVar[tuple[Sequence[str], str]] = ContextVar("COMMAND", default=((), ""))
 
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "zarr")
 
@@ -82,8 +85,8 @@ class Manifest:
     files : mapping of str to str
         SHA-256 of each file, by path inside the folder.
     command : str
-        The command line that finished it, where there was one. It is no part of the digest: the
-        same work into another folder is the same artefact.
+        The command line that finished it, where there was one; ``{folder}`` (or ``{parent}``)
+        stands for its own folder, so that the same work into another folder is the same artefact.
     seal : str
         SHA-256 over all of the above, so that a change of any is noticed. Empty where an early
         version of this library made it.
@@ -97,6 +100,12 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     seal: str = ""
+
+    def command_in(self, folder: Path) -> str:
+        """Return the command line that makes the artefact in a folder."""
+        names = {"{folder}": folder, "{parent}": folder.parent}
+        words = (str(names.get(word, word)) for word in shlex.split(self.command))
+        return shlex.join(words)
 
     @property
     def expected_seal(self) -> str:
@@ -114,13 +123,46 @@ def begin_artefact(
 ) -> bool:
     """Claim ``folder`` for one artefact and return whether it is already finished.
 
+    Where it is not, this thread holds the folder's lock from now on, until the artefact is finished
+    or :func:`clear_on_mistake` is left by an error.
+
     Raises
     ------
     StoreError
         If the folder holds an artefact of another request, or other files, or cannot be made.
+    LockedError
+        If another process or thread is writing it.
     """
     request = {"kind": kind, "inputs": dict(inputs), "settings": dict(settings)}
     request = json.loads(json.dumps(request, sort_keys=True))
+    if _is_requested(folder, request) and is_finished(folder):
+        discard_stale(folder)
+        return True
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the folder {folder} cannot be made: {error.strerror or error}",
+            todo="Choose an output folder where you may write",
+        ) from error
+    acquire(folder)
+    try:
+        # Another process may have been here between the look above and the lock.
+        if not _is_requested(folder, request):
+            text = json.dumps(request, indent=1, sort_keys=True) + "\n"
+            write_atomically(folder / REQUEST_FILE, text)
+        (folder / FAILURE_FILE).unlink(missing_ok=True)
+    except BaseException:
+        release(folder)
+        raise
+    if is_finished(folder):
+        release(folder)
+        return True
+    return False
+
+
+def _is_requested(folder: Path, request: Mapping[str, Any]) -> bool:
+    """Return whether the folder was claimed for the request; refuse it where it holds more."""
     path = folder / REQUEST_FILE
     if path.is_file():
         found = read_json(path)
@@ -129,30 +171,23 @@ def begin_artefact(
                 f"{folder} holds other work: {first_difference(found, request)}",
                 todo="Choose another output folder, or delete this one",
             )
-        return is_finished(folder)
-    # A run that was killed inside its first write leaves the request's temporary file.
-    begun = {REQUEST_FILE + ".tmp"}
+        return True
+    # A run that was killed inside its first write leaves the request's temporary file, or a lock.
+    begun = {REQUEST_FILE + ".tmp", FAILURE_FILE}
     if folder.exists() and (
-        not folder.is_dir() or any(path.name not in begun for path in folder.iterdir())
+        not folder.is_dir()
+        or any(path.name not in begun and not is_lock_name(path.name) for path in folder.iterdir())
     ):
         raise StoreError(
             f"{folder} exists and is not an artefact of this library",
             todo="Choose another output folder",
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"the folder {folder} cannot be made: {error.strerror or error}",
-            todo="Choose an output folder where you may write",
-        ) from error
-    write_atomically(path, json.dumps(request, indent=1, sort_keys=True) + "\n")
     return False
 
 
 @contextmanager
 def clear_on_mistake(*folders: Path, committed: str = JOURNAL_FILE) -> Iterator[None]:
-    """Remove artefacts that a mistake stops before any part of them is committed.
+    """Remove artefacts that a mistake stops before any part of them is committed, and their locks.
 
     A command that was refused then leaves nothing, and its output folder takes another request.
     A killed run never comes here, and what it committed is kept: the same request continues it.
@@ -166,11 +201,22 @@ def clear_on_mistake(*folders: Path, committed: str = JOURNAL_FILE) -> Iterator[
     """
     try:
         yield
-    except SciInterpError:
+    except BaseException as error:
         for folder in folders:
-            if not is_finished(folder) and not (folder / committed).is_file():
-                shutil.rmtree(folder, ignore_errors=True)
+            if is_held(folder) and not is_finished(folder):
+                if isinstance(error, SciInterpError) and not (folder / committed).is_file():
+                    shutil.rmtree(folder, ignore_errors=True)
+                else:
+                    _note_failure(folder, error)
+            release(folder)
         raise
+
+
+def _note_failure(folder: Path, error: BaseException) -> None:
+    """Leave a word for ``status``; where the disk refuses that too, there is none."""
+    with suppress(OSError):
+        text = f"{type(error).__name__}: {error}\n"
+        (folder / FAILURE_FILE).write_text(text, encoding="utf-8")
 
 
 def finish_artefact(folder: Path, *, files: Mapping[str, str] | None = None) -> Manifest:
@@ -196,17 +242,26 @@ def finish_artefact(folder: Path, *, files: Mapping[str, str] | None = None) -> 
         digest=digest_json(ordered),
         versions=_versions(),
         files=ordered,
-        command="" if _is_part(folder) else COMMAND.get(),
+        command="" if _is_part(folder) else _command(folder),
         **request,
     )
     manifest = replace(manifest, seal=manifest.expected_seal)
     write_atomically(folder / MANIFEST_FILE, format_manifest(manifest))
+    release(folder)
     return manifest
 
 
 def format_manifest(manifest: Manifest) -> str:
     """Return the text of ``manifest.json``."""
     return json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n"
+
+
+def _command(folder: Path) -> str:
+    words, out = COMMAND.get()
+    where = folder.resolve()
+    names = {where: "{folder}", where.parent: "{parent}"}
+    place = names.get(Path(out).resolve(), out) if out else out
+    return shlex.join(place if out and word == out else word for word in words)
 
 
 def _is_part(folder: Path) -> bool:

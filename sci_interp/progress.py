@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TextIO, TypeVar
 
+from .locks import report
+
 __all__ = ["track"]
 
 _Item = TypeVar("_Item")
@@ -34,15 +36,12 @@ def track(
     total
         How many items there are; asked of ``items`` where they know.
     show
-        False yields the items and writes nothing.
+        False writes nothing; how far it is then is told by ``status`` alone.
     detail
         Returns what else to say in the line: the state of the work.
     stream
         Where to write; standard error by default.
     """
-    if not show:
-        yield from items
-        return
     stream = stream or sys.stderr
     total = len(items) if total is None and isinstance(items, Sized) else total
     started = shown = time.monotonic()
@@ -52,12 +51,14 @@ def track(
         yield item
         done += 1
         now = time.monotonic()
-        if now - shown >= pause:
+        report(label, done, total, now - started)
+        if show and now - shown >= pause:
             _write(stream, label, done, total, now - started, detail)
             shown = now
-    _write(stream, label, done, total, time.monotonic() - started, detail)
-    if stream.isatty():
-        stream.write("\n")
+    if show:
+        _write(stream, label, done, total, time.monotonic() - started, detail)
+        if stream.isatty():
+            stream.write("\n")
 
 
 def _write(

@@ -38,6 +38,11 @@ RECORDS_FILE: Final = "records.parquet"
 MANIFEST_FILE: Final = "manifest.json"
 REQUEST_FILE: Final = "request.json"
 JOURNAL_FILE: Final = "journal.jsonl"
+#: Of an artefact that is being written: who writes, how far it is, and why it stopped. Named like
+#: temporary files: no part of the artefact.
+LOCK_FILE: Final = "lock.tmp"
+PROGRESS_FILE: Final = "progress.tmp"
+FAILURE_FILE: Final = "failure.tmp"
 
 SHARD_TOKENS: Final = 65_536
 CHUNK_TOKENS: Final = 1_024

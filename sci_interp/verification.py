@@ -184,7 +184,7 @@ class _Check:
 
     def remedy(self) -> str:
         """Say how to make the artefact again."""
-        command = self.manifest.command if self.manifest else ""
+        command = self.manifest.command_in(self.folder) if self.manifest else ""
         if [fault.what for fault in self.faults] == [UNFINISHED]:
             return f"{self.folder}: give the command that made it again; it continues"
         again = f"give again: {command}" if command else f"{_verb(self._kind())} again"

@@ -18,6 +18,7 @@ from sci_interp.codes import Codes, feature_dtype
 from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.manifest import (
     begin_artefact,
+    clear_on_mistake,
     digest_json,
     finish_artefact,
     read_manifest,
@@ -148,9 +149,10 @@ class LinearProjection:
         if begin_artefact(path, "projection", inputs=inputs, settings=settings):
             return
         text = json.dumps(self._describe(), indent=1, sort_keys=True) + "\n"
-        write_atomically(path / JSON_FILE, text)
-        write_atomically(path / ARRAYS_FILE, self._pack())
-        finish_artefact(path)
+        with clear_on_mistake(path):
+            write_atomically(path / JSON_FILE, text)
+            write_atomically(path / ARRAYS_FILE, self._pack())
+            finish_artefact(path)
 
     @classmethod
     def load(cls, path: Path | str) -> LinearProjection:

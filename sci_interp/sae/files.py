@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from sci_interp.errors import InputError, StoreError, UnknownNameError
 from sci_interp.manifest import (
     begin_artefact,
+    clear_on_mistake,
     digest_file,
     finish_artefact,
     read_manifest,
@@ -69,8 +70,9 @@ def save_sae(sae: SparseAutoencoder, out: Path | str) -> None:
     folder = Path(out)
     inputs = {"activations": sae.parent["activations"]} if "activations" in sae.parent else {}
     if not begin_artefact(folder, KIND, inputs=inputs, settings={"digest": sae.digest}):
-        write_sae(sae, folder)
-        finish_artefact(folder)
+        with clear_on_mistake(folder):
+            write_sae(sae, folder)
+            finish_artefact(folder)
 
 
 def load_sae(path: Path | str) -> SparseAutoencoder:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sci_interp.batches import ShuffledBatches
 from sci_interp.errors import NotFiniteError, SciInterpError
+from sci_interp.locks import is_held, release
 from sci_interp.manifest import begin_artefact, finish_artefact, is_finished, write_atomically
 from sci_interp.progress import track
 from sci_interp.schema import Split
@@ -119,9 +120,10 @@ def sweep(
     if not begin_artefact(folder, KIND, inputs={"activations": source.digest}, settings=request):
         with _clear_uncommitted(folder, wanted):
             _train_all(source, batches, wanted, folder, checkpoint_every, progress=progress)
-        found = fidelities([load_sae(folder / name) for name in wanted], source, splits=measured_on)
-        write_table(folder, TABLE, tabulate(wanted, found))
-        finish_artefact(folder)
+            saes = [load_sae(folder / name) for name in wanted]
+            found = fidelities(saes, source, splits=measured_on)
+            write_table(folder, TABLE, tabulate(wanted, found))
+            finish_artefact(folder)
     _keep_times(folder)
     return Sweep.open(folder)
 
@@ -226,13 +228,15 @@ def _named(name: str) -> Iterator[None]:
 
 @contextmanager
 def _clear_uncommitted(folder: Path, runs: Iterable[str]) -> Iterator[None]:
-    """Remove a sweep that a mistake stops before any of its runs has a checkpoint."""
+    """Remove a sweep that a mistake stops before any run has a checkpoint, and release its locks."""
     try:
         yield
-    except SciInterpError:
+    except BaseException as error:
         folders = [folder / name for name in runs]
-        if not any(is_finished(each) or (each / CHECKPOINT_FILE).is_file() for each in folders):
+        kept = any(is_finished(each) or (each / CHECKPOINT_FILE).is_file() for each in folders)
+        if isinstance(error, SciInterpError) and is_held(folder) and not kept:
             shutil.rmtree(folder, ignore_errors=True)
+        release(folder)
         raise
 
 

@@ -135,7 +135,7 @@ def train(
         if not session.claim(source):
             with clear_on_mistake(session.folder, committed=CHECKPOINT_FILE):
                 _run(session, batches, checkpoint_every=checkpoint_every, progress=progress)
-            team.first(lambda: _finish(session, source))
+                team.first(lambda: _finish(session, source))
     return load_sae(session.folder)
 
 

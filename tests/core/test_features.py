@@ -22,7 +22,7 @@ from sci_interp.axis import TokenAxis, describe_blocks
 from sci_interp.codes import Codes, quantise
 from sci_interp.errors import InputError, NotFiniteError, SciInterpError, StoreError
 from sci_interp.features import FeatureStore, encode, encode_nuisances
-from sci_interp.manifest import digest_json
+from sci_interp.manifest import Manifest, digest_json
 from sci_interp.source import ArraySource
 
 WIDTH = 6
@@ -272,6 +272,7 @@ def test_a_shard_that_the_manifest_does_not_list_is_refused(tmp_path):
     manifest = json.loads(path.read_text())
     manifest["files"] = {k: v for k, v in manifest["files"].items() if "000000" not in k}
     manifest["digest"] = digest_json(manifest["files"])
+    manifest["seal"] = Manifest(**manifest).expected_seal
     path.write_text(json.dumps(manifest))
     store = FeatureStore.open(tmp_path / "features")
     with pytest.raises(StoreError, match="000000 is not listed"):

@@ -50,6 +50,17 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert "damaged   1 files are missing" in si.show(tmp_path / "sae")
 
 
+def test_a_damaged_neighbour_does_not_hide_the_others(tmp_path: Path) -> None:
+    source = make(tmp_path / "activations", "activations")
+    make(tmp_path / "sae", "sae", {"source": source.digest})
+    make(tmp_path / "spoilt", "features")
+    (tmp_path / "spoilt" / "manifest.json").write_text("{")
+    assert "source:" in si.show(tmp_path / "sae") and "(activations)" in si.show(tmp_path / "sae")
+    listed = si.show(tmp_path)
+    assert "spoilt       its manifest is damaged" in listed
+    assert f"activations  activations  {source.digest[:12]}" in listed
+
+
 def test_other_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         si.show(tmp_path / "absent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 
 import pytest
 
@@ -176,15 +177,33 @@ def test_a_manifest_from_before_there_were_seals_is_read(tmp_path):
     assert read_manifest(tmp_path / "a").files.keys() == {"request.json", "values.bin"}
 
 
-def test_the_command_is_kept_outside_the_digest_and_not_in_parts(tmp_path):
-    token = COMMAND.set("sci-interp encode sae acts --out run")
+def test_the_command_is_kept_without_its_folder_and_not_in_parts(tmp_path):
+    def under(out):
+        words = ["sci-interp", "encode", "my sae", "acts", "--out", str(out)]
+        token = COMMAND.set((words, str(out)))
+        try:
+            return make(out), make(out / "part"), words
+        finally:
+            COMMAND.reset(token)
+
+    made, part, words = under(tmp_path / "a")
+    assert made.command == "sci-interp encode 'my sae' acts --out '{folder}'"
+    assert made.command_in(tmp_path / "a") == shlex.join(words)
+    assert part.command == ""
+    other, _, words = under(tmp_path / "b")
+    assert other == made and other.command_in(tmp_path / "b") == shlex.join(words)
+
+
+def test_the_command_of_several_layers_names_the_folder_above(tmp_path):
+    token = COMMAND.set((["sci-interp", "extract", "--out", "run"], str(tmp_path)))
     try:
-        made = make(tmp_path / "a")
-        part = make(tmp_path / "a" / "part")
+        assert make(tmp_path / "layer").command == "sci-interp extract --out run"
+        COMMAND.set((["sci-interp", "extract", "--out", str(tmp_path)], str(tmp_path)))
+        made = make(tmp_path / "other")
     finally:
         COMMAND.reset(token)
-    assert made.command.startswith("sci-interp encode") and part.command == ""
-    assert make(tmp_path / "b").digest == made.digest
+    assert made.command == "sci-interp extract --out '{parent}'"
+    assert made.command_in(tmp_path / "x").endswith(f"--out {tmp_path}")
 
 
 def test_artefacts_are_found_and_their_parts_and_hidden_folders_are_not(tmp_path):

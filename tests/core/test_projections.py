@@ -23,7 +23,7 @@ from sci_interp.annotations import annotate
 from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.features import encode
-from sci_interp.manifest import digest_file, digest_json
+from sci_interp.manifest import Manifest, digest_file, digest_json
 from sci_interp.projections import (
     ChannelProjection,
     IcaProjection,
@@ -381,6 +381,7 @@ def test_projections_that_say_something_else_are_refused(source, tmp_path, key, 
     manifest = json.loads((tmp_path / "p" / "manifest.json").read_text())
     manifest["files"]["projection.json"] = digest_file(path)
     manifest["digest"] = digest_json(manifest["files"])
+    manifest["seal"] = Manifest(**manifest).expected_seal
     (tmp_path / "p" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(StoreError, match="does not hold a projection"):
         load_projection(tmp_path / "p")
