@@ -17,6 +17,7 @@ from sci_interp.adapter import Adapter, Label, ModelIdentity, Nuisances, RecordA
 from sci_interp.axis import TokenAxis
 from sci_interp.codes import Codes, quantise
 from sci_interp.enrichment.memory import MemoryFeatures
+from sci_interp.schema import Split
 
 __all__ = [
     "FRACTIONS",
@@ -34,7 +35,7 @@ __all__ = [
 Ints = NDArray[np.int64]
 
 #: Nothing is trained where features are planted, so no block is kept for it.
-FRACTIONS: Mapping[str, float] = {"train": 0.0, "discovery": 0.4, "test": 0.4, "vault": 0.2}
+FRACTIONS: Mapping[Split, float] = {"train": 0.0, "discovery": 0.4, "test": 0.4, "vault": 0.2}
 #: Features of these kinds are linked to their label, those of all other kinds to none.
 LINKED_KINDS = ("clear", "sub-concept")
 
@@ -145,6 +146,8 @@ class World:
     describer: Describer | None = None
     #: Kinds whose pairs are associated, but not by what was planted: neither true nor false.
     unjudged: tuple[str, ...] = ()
+    #: Shares of the splits that the axis was built with.
+    fractions: Mapping[Split, float] = field(default_factory=lambda: FRACTIONS)
 
     @cached_property
     def linked(self) -> NDArray[np.bool_]:
@@ -168,13 +171,8 @@ class World:
     def annotate(self, folder: Path) -> si.AnnotationStore:
         """Return the annotations as a store, written by the library."""
         adapter = cast("Adapter", PlantedAdapter(self))  # there is no network behind it
-        fractions = {str(split): part for split, part in FRACTIONS.items()}
         return si.annotate(
-            adapter,
-            Dataset(self.axis),
-            out=folder,
-            fractions=fractions,  # type: ignore[arg-type]
-            progress=False,
+            adapter, Dataset(self.axis), out=folder, fractions=self.fractions, progress=False
         )
 
 

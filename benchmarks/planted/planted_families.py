@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from planted_data import Activity, Ints, tokens_of
 
 from sci_interp.axis import TokenAxis
+from sci_interp.schema import Split
 
 __all__ = [
     "Concept",
@@ -93,7 +94,7 @@ class Placed(NamedTuple):
 
 
 def draw_families(
-    random: Random, sizes: Ints, lengths: Ints, *, name: str, fractions: Mapping[str, float]
+    random: Random, sizes: Ints, lengths: Ints, *, name: str, fractions: Mapping[Split, float]
 ) -> Families:
     """Make records of families; ``name`` decides which of them are in which half."""
     family = np.repeat(np.arange(len(sizes)), sizes)
@@ -107,7 +108,7 @@ def draw_families(
             "offset": offset,
         }
     )
-    axis = TokenAxis.build(table, dict(fractions))  # type: ignore[arg-type]
+    axis = TokenAxis.build(table, fractions)
     drawn = table.set_index("record").loc[axis.records["record"]]
     order = drawn["family"].to_numpy()[axis.block_starts[:-1]]
     return Families(axis, lengths[order], axis.block_starts, drawn["offset"].to_numpy(np.int64))

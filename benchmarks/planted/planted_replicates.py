@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from planted_counts import Half
-from planted_data import Dataset, PlantedAdapter, World
+from planted_data import FRACTIONS, Dataset, PlantedAdapter, World
 from planted_rules import GRID_RULES, OURS, RULES, Calls, Counted, Rule, apply_rules, call_ours
 from planted_scores import (
     Population,
@@ -24,12 +24,15 @@ from planted_scores import (
     score_intervals,
     score_units,
 )
-from planted_tables import format_linking, format_nulls
-from protein_worlds import PROTEIN_NULLS, PROTEINS, Law, build_proteins
-from weather_worlds import SHORT_SEASONS, WEATHER, WEATHER_NULLS, Climate, build_weather
+from planted_tables import format_learned, format_linking, format_nulls
+from protein_worlds import PROTEIN_NULLS, PROTEINS, SAE_SEQUENCES, Law, build_proteins
+from sae_worlds import run_autoencoders
+from weather_worlds import SAE_GRID, SHORT_SEASONS, WEATHER, WEATHER_NULLS, Climate, build_weather
 
 import sci_interp as si
 from sci_interp.adapter import Adapter
+from sci_interp.axis import DEFAULT_FRACTIONS
+from sci_interp.schema import Split
 
 __all__ = ["WORLDS", "Planted", "run_planted"]
 
@@ -65,10 +68,7 @@ class Planted:
 
     def build(self, seed: int, replicate: int) -> World:
         """Draw one replicate."""
-        seeds = (seed, self.number, replicate)
-        if isinstance(self.law, Law):
-            return build_proteins(self.law, seeds)
-        return build_weather(self.law, seeds)
+        return _build(self.law, (seed, self.number, replicate), FRACTIONS)
 
     def run(self, seed: int, replicate: int, folder: Path) -> dict[str, Any]:
         """Return the numbers of one replicate; the population is kept in a folder."""
@@ -80,17 +80,39 @@ class Planted:
 
     def draw_population(self, seed: int) -> Iterator[World]:
         """Yield large worlds of the linked features alone."""
-        streams = range(POPULATION_STREAM, POPULATION_STREAM + POPULATION_WORLDS)
-        for stream in streams:
-            if isinstance(self.law, Law):
-                law = replace(self.law, counts={}, n_families=POPULATION_FAMILIES)
-                yield build_proteins(law, (seed, self.number, stream))
-            else:
-                climate = replace(self.law, counts={}, n_years=POPULATION_YEARS)
-                yield build_weather(climate, (seed, self.number, stream))
+        if isinstance(self.law, Law):
+            law: Law | Climate = replace(self.law, counts={}, n_families=POPULATION_FAMILIES)
+        else:
+            law = replace(self.law, counts={}, n_years=POPULATION_YEARS)
+        for at in range(POPULATION_WORLDS):
+            yield _build(law, (seed, self.number, POPULATION_STREAM + at), FRACTIONS)
 
 
-WORLDS: Mapping[str, Planted] = {
+@dataclass(frozen=True)
+class Learned:
+    """A world whose features are the concepts of activations, which autoencoders learn.
+
+    Attributes are those of :class:`Planted`.
+    """
+
+    title: str
+    law: Law | Climate
+    number: int
+
+    def run(self, seed: int, replicate: int, folder: Path) -> dict[str, Any]:  # noqa: ARG002
+        """Return the numbers of one replicate; nothing is kept in a folder."""
+        started = time.monotonic()
+        seeds = (seed, self.number, replicate)
+        world = _build(self.law, seeds, DEFAULT_FRACTIONS)
+        found = {**_describe(world, seed, replicate), **run_autoencoders(world, replicate)}
+        return {**found, "gb": _peak_gb(), "seconds": round(time.monotonic() - started, 2)}
+
+    def format(self, found: list[dict[str, Any]]) -> list[str]:
+        """Return the tables of replicates, as lines of Markdown."""
+        return format_learned(found)
+
+
+WORLDS: Mapping[str, Planted | Learned] = {
     "proteins": Planted("proteins", PROTEINS, 0, candidates=True),
     "weather": Planted("weather", WEATHER, 1, {**RULES, **GRID_RULES}),
     "weather-short": Planted(
@@ -98,6 +120,8 @@ WORLDS: Mapping[str, Planted] = {
     ),
     "null-proteins": Planted("pure null, protein-like", PROTEIN_NULLS, 2),
     "null-weather": Planted("pure null, weather-like", WEATHER_NULLS, 3, {**RULES, **GRID_RULES}),
+    "sae-sequences": Learned("autoencoders on sequences", SAE_SEQUENCES, 5),
+    "sae-grid": Learned("autoencoders on a grid", SAE_GRID, 6),
 }
 
 
@@ -115,19 +139,13 @@ def run_planted(planted: Planted, seed: int, replicate: int, folder: Path) -> di
     """
     started = time.monotonic()
     world = planted.build(seed, replicate)
-    found: dict[str, Any] = {
-        "replicate": replicate,
-        "seed": seed,
-        "n_tokens": world.axis.n_tokens,
-        "n_labels": len(world.labels),
-        "planted": dict(Counter(world.kind)),
-    }
+    found = _describe(world, seed, replicate)
     with TemporaryDirectory(prefix="planted-") as temporary:
         known = world.annotate(Path(temporary) / "annotations")
         begun = time.monotonic()
         result = si.enrich(world.features, known, seed=replicate, n_threads=1, progress=False)
         ours = Calls(call_ours(world, result), time.monotonic() - begun)
-        found["gb"] = round(_peak_gb(), 3)
+        found["gb"] = _peak_gb()
         counted = Counted(world, known)
         calls = {OURS: ours, **apply_rules(counted, planted.rules)}
         found["rules"] = {name: score_calls(world, one) for name, one in calls.items()}
@@ -151,6 +169,22 @@ def run_planted(planted: Planted, seed: int, replicate: int, folder: Path) -> di
     return {**found, "seconds": round(time.monotonic() - started, 2)}
 
 
+def _describe(world: World, seed: int, replicate: int) -> dict[str, Any]:
+    return {
+        "replicate": replicate,
+        "seed": seed,
+        "n_tokens": world.axis.n_tokens,
+        "n_labels": len(world.labels),
+        "planted": dict(Counter(world.kind)),
+    }
+
+
+def _build(law: Law | Climate, seeds: tuple[int, ...], fractions: Mapping[Split, float]) -> World:
+    if isinstance(law, Law):
+        return build_proteins(law, seeds, fractions=fractions)
+    return build_weather(law, seeds, fractions=fractions)
+
+
 def _population(planted: Planted, seed: int, folder: Path) -> Population:
     """Return what linked features are worth, measured once and kept."""
     path = folder / f"population-{planted.number}-{seed}.json"
@@ -164,4 +198,4 @@ def _population(planted: Planted, seed: int, folder: Path) -> Population:
 def _peak_gb() -> float:
     """Return the most memory that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) / (2**30 if sys.platform == "darwin" else 2**20)
+    return round(float(peak) / (2**30 if sys.platform == "darwin" else 2**20), 3)

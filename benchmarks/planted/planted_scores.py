@@ -23,6 +23,7 @@ __all__ = [
     "MEASURES",
     "UNITS",
     "measure_population",
+    "missed_by",
     "score_calls",
     "score_candidates",
     "score_intervals",
@@ -232,9 +233,19 @@ def score_candidates(
             "n_right": int((called & hidden).sum()),
             "n_planted": int(hidden.sum()),
             "by_kind": _by_kind(world, called),
+            "missed_by": missed_by(gates, hidden[tested]),
             "average_precision": round(float(average_precision_score(hidden, score)), 4),
         }
     return found
+
+
+def missed_by(gates: pd.DataFrame, wanted: NDArray[np.bool_]) -> dict[str, int]:
+    """Return how many wanted features do not pass each gate; some pass neither."""
+    rows = gates[wanted]
+    return {
+        "not coherent": int((~rows["coherent"]).sum()),
+        "explained": int((~rows["unexplained"]).sum()),
+    }
 
 
 def _by_kind(world: World, called: NDArray[np.bool_]) -> dict[str, list[int]]:

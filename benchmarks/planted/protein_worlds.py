@@ -28,8 +28,9 @@ from planted_families import (
 from planted_sequences import BESIDE, UPON, Sequences, draw_sequences
 
 from sci_interp.adapter import Label
+from sci_interp.schema import Split
 
-__all__ = ["PROTEINS", "PROTEIN_NULLS", "Law", "Trap", "build_proteins"]
+__all__ = ["PROTEINS", "PROTEIN_NULLS", "SAE_SEQUENCES", "Law", "Trap", "build_proteins"]
 
 #: Share of families, and of the other families' records, whose annotations of a label were lost.
 LOST, MISSING = 0.10, 0.10
@@ -203,9 +204,25 @@ PROTEIN_NULLS = Law(
     traps=TRAPS,
 )
 
+#: Concepts of activations in which autoencoders are trained.
+SAE_SEQUENCES = Law(
+    heavy_sizes,
+    gamma_lengths,
+    labels=tuple(site_labels(16)),
+    counts={
+        **dict.fromkeys(HIDDEN, 8),
+        "owning families, elsewhere": 8,
+        "head of the chain": 4,
+        "sticky null": 24,
+        "single tokens": 12,
+    },
+    traps=TRAPS,
+    n_families=240,
+)
+
 
 def build_proteins(
-    law: Law, seeds: tuple[int, ...], *, fractions: Mapping[str, float] = FRACTIONS
+    law: Law, seeds: tuple[int, ...], *, fractions: Mapping[Split, float] = FRACTIONS
 ) -> World:
     """Draw one replicate; ``seeds`` name it."""
     random = np.random.default_rng(seeds)
@@ -251,6 +268,7 @@ def build_proteins(
         sequences,
         # Sites bear motifs, so letters are enriched there: associated, by no plan.
         unjudged=(IDENTITY,),
+        fractions=fractions,
     )
 
 

@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from planted_data import FRACTIONS, Activity, Ints, Runs, World, build_codes
+from planted_maps import draw_maps
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
+from sci_interp.schema import Split
 
-__all__ = ["SHORT_SEASONS", "WEATHER", "WEATHER_NULLS", "Climate", "build_weather"]
+__all__ = ["SAE_GRID", "SHORT_SEASONS", "WEATHER", "WEATHER_NULLS", "Climate", "build_weather"]
 
 Random = np.random.Generator
 Fields = NDArray[np.float64]
@@ -64,6 +66,9 @@ class Climate:
         Slowest and fastest motion, cells a day eastwards.
     linked : bool
         Whether features know storms at all.
+    n_hidden : int
+        Kinds of storms that no label names, each with a feature; with any, there are input fields
+        in which every kind has its own pattern.
     """
 
     counts: Mapping[str, int]
@@ -78,6 +83,7 @@ class Climate:
     lifetime: str = "even"
     speed: tuple[float, float] = (1.0, 3.0)
     linked: bool = True
+    n_hidden: int = 0
 
 
 class Kind(NamedTuple):
@@ -110,13 +116,20 @@ WEATHER = Climate(
 SHORT_SEASONS = replace(WEATHER, n_days=12, rate=3.0)
 WEATHER_NULLS = Climate({"smooth null": 40}, linked=False)
 
+#: Concepts of activations in which autoencoders are trained.
+SAE_GRID = Climate(
+    {"season and latitude": 6, "same map": 6, "smooth null": 24}, n_days=20, rate=5.0, n_hidden=6
+)
 
-def build_weather(climate: Climate, seeds: tuple[int, ...]) -> World:
+
+def build_weather(
+    climate: Climate, seeds: tuple[int, ...], *, fractions: Mapping[Split, float] = FRACTIONS
+) -> World:
     """Draw one replicate; ``seeds`` name it."""
     random = np.random.default_rng(seeds)
-    axis = _axis(climate, "".join(f"s{seed}" for seed in seeds))
+    axis = _axis(climate, "".join(f"s{seed}" for seed in seeds), fractions)
     when = _calendar(axis)
-    kinds = [_draw_kind(random, climate, at) for at in range(climate.n_labels)]
+    kinds = [_draw_kind(random, climate, at, climate.n_labels) for at in range(climate.n_labels)]
     storms = [_draw_storms(random, climate, when, kind) for kind in kinds]
     activities: list[tuple[str, int, Activity]] = []
     if climate.linked:
@@ -129,21 +142,32 @@ def build_weather(climate: Climate, seeds: tuple[int, ...]) -> World:
             mean = _mean(climate, when, kinds[label], SHARED[name])
             field = _smooth(random, climate, axis) + mean
             activities.append((name, label, _exceed(field, random.uniform(0.02, 0.05), 0.6)))
+    hidden = [
+        _draw_storms(random, climate, when, _draw_kind(random, climate, at, climate.n_hidden))
+        for at in range(climate.n_hidden)
+    ]
+    activities += [
+        ("hidden storm", -1, _follow(random, climate, axis, own, STORM_RECALL)) for own in hidden
+    ]
     names, targets, drawn = zip(*activities, strict=True)
     labels = tuple(
         Label(f"storm {at}", "storms", "a planted kind of storm") for at in range(len(kinds))
     )
+    runs = _annotate(random, axis, storms)
+    maps = draw_maps(random, axis, [*storms, *hidden], climate.n_rows) if hidden else None
     return World(
         axis,
         labels,
-        _annotate(random, axis, storms),
+        runs,
         build_codes(axis, drawn),
         names,
         np.array(targets, np.int64),
+        maps,
+        fractions=fractions,
     )
 
 
-def _axis(climate: Climate, name: str) -> TokenAxis:
+def _axis(climate: Climate, name: str, fractions: Mapping[Split, float]) -> TokenAxis:
     latitude = np.deg2rad(np.linspace(20, 65, climate.n_rows))
     rows = [
         (f"{name}y{year:03d}{season}d{day:03d}", f"{name}y{year:03d}{season}", season)
@@ -154,7 +178,7 @@ def _axis(climate: Climate, name: str) -> TokenAxis:
     table = pd.DataFrame(rows, columns=["record", "block", "exchange"])
     table["n_tokens"] = climate.n_rows * climate.n_columns
     weights = np.rint(20 * np.cos(latitude)).astype(int).tolist()
-    return TokenAxis.build(table, dict(FRACTIONS), step_weights=weights)  # type: ignore[arg-type]
+    return TokenAxis.build(table, fractions, step_weights=weights)
 
 
 def _calendar(axis: TokenAxis) -> pd.DataFrame:
@@ -165,10 +189,10 @@ def _calendar(axis: TokenAxis) -> pd.DataFrame:
     return found.assign(season=found["season"] - 1, block=block)
 
 
-def _draw_kind(random: Random, climate: Climate, at: int) -> Kind:
+def _draw_kind(random: Random, climate: Climate, at: int, n_kinds: int) -> Kind:
     """Return a kind of storm: latitudes and seasons are spread, years and longitudes drawn."""
     return Kind(
-        row=1.5 + (climate.n_rows - 4) * at / max(climate.n_labels - 1, 1),
+        row=1.5 + (climate.n_rows - 4) * at / max(n_kinds - 1, 1),
         column=random.uniform(0, climate.n_columns),
         winter=(0.5, 1.0, 1.5)[at % 3],
         year=random.standard_normal(climate.n_years),
