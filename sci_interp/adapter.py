@@ -75,9 +75,9 @@ class Label:
         True for token identity, position and the like: it can explain a feature, and is not
         reported as a finding.
     extent : {"tokens", "records"}
-        ``"records"`` where every run covers a whole record (a weather regime): such a label is
-        moved from record to record inside its block, not inside its record. Labels of a group
-        have one extent.
+        ``"records"`` where every run covers a whole record (a weather regime, a GO term): such a
+        label is not moved inside its record, but from record to record inside its block where
+        records consist of steps, and else only between blocks. Labels of a group have one extent.
     """
 
     name: str

@@ -50,9 +50,11 @@ __all__ = ["Calibration", "Null", "calibrate", "load_calibration", "shift_annota
 Null = Literal["both", "exchange", "shift"]
 #: Classes that are false under each: exchanged tracks keep their place in the chain, so a
 #: positional link may be real; rotated ones keep their records, so a record-level link may be.
-FALSE_CLASSES: Mapping[Null, tuple[LinkClass, ...]] = {
-    "both": ("site",),
-    "exchange": ("site", "record"),
+#: A record-level link of a label of whole records is as strong as its links get ("whole"): it is
+#: false wherever tracks change families, and in the list of the site-level ones.
+FALSE_CLASSES: Mapping[Null, tuple[LinkClass | Literal["whole"], ...]] = {
+    "both": ("site", "whole"),
+    "exchange": ("site", "whole", "record"),
     "shift": ("site", "positional"),
 }
 
@@ -61,8 +63,11 @@ P_COLUMNS = ("run", "p_local", "p_swap")
 
 Ints = NDArray[np.int64]
 _CALLED: Mapping[str, str] = {
-    "site": "site-level", "record": "record-level", "positional": "positional"
-}  # fmt: skip
+    "site": "site-level",
+    "whole": "record-level (whole records)",
+    "record": "record-level",
+    "positional": "positional",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,8 @@ class Calibration:
     Attributes
     ----------
     runs : DataFrame
-        One row per run: ``run, n_tested, n_site, n_record, n_positional``.
+        One row per run: ``run, n_tested, n_site, n_record, n_positional``, and ``n_whole`` where
+        there are labels of whole records: their record-level links, which ``n_record`` leaves out.
     q : float
         The false discovery rate asked for; with nothing to find, also the bound on the share of
         runs with a link.
@@ -92,9 +98,13 @@ class Calibration:
     @property
     def fired(self) -> NDArray[np.bool_]:
         """Runs with a link of a class that is false ``(n_runs,)``."""
-        columns = [f"n_{name}" for name in FALSE_CLASSES[self.null]]
+        columns = [f"n_{name}" for name in self._false_classes]
         found: NDArray[np.bool_] = (self.runs[columns] > 0).any(axis=1).to_numpy(bool)
         return found
+
+    @property
+    def _false_classes(self) -> list[str]:
+        return [name for name in FALSE_CLASSES[self.null] if f"n_{name}" in self.runs]
 
     @property
     def rate(self) -> float:
@@ -115,7 +125,7 @@ class Calibration:
         """Return the verdict as one line."""
         verdict = "as it should" if self.passed else "MORE OFTEN than it should"
         what = {"both": "exchanged and shifted", "exchange": "exchanged", "shift": "shifted"}
-        classes = " or ".join(_CALLED[name] for name in FALSE_CLASSES[self.null])
+        classes = " or ".join(_CALLED[name] for name in self._false_classes)
         return (
             f"With labels {what[self.null]}, {int(self.fired.sum())} of {len(self.runs)} runs "
             f"called a {classes} link ({self.rate:.1%}; at most "
@@ -219,9 +229,13 @@ def _link_shifted(
     shifted = shift_annotations(labels, random, null=null)
     drawn = int(np.random.SeedSequence([settings.seed, 2, run]).generate_state(1)[0])
     selection = select_thresholds(held, shifted, n_threads=settings.n_threads)
-    links = link_pairs(Study(held, shifted, selection, replace(settings, seed=drawn)))
-    found = links.table["class"].value_counts()
-    counts = {f"n_{name}": int(found.get(name, 0)) for name in _CALLED}
+    study = Study(held, shifted, selection, replace(settings, seed=drawn))
+    links = link_pairs(study)
+    whole = study.by_family[links.table["label"].to_numpy(np.int64)]
+    found = links.table["class"].mask(whole & (links.table["class"] == "record"), "whole")
+    found = found.value_counts()
+    kinds = [name for name in _CALLED if name != "whole" or study.by_family.any()]
+    counts = {f"n_{name}": int(found.get(name, 0)) for name in kinds}
     pairs = links.table.assign(run=run)[list(P_COLUMNS)]
     return {"run": run, "n_tested": links.n_tested, **counts}, pairs
 
@@ -248,7 +262,8 @@ def shift_annotations(
 
     Inside every split, group and exchange stratum, families exchange the tracks of all the group's
     labels together, records paired cyclically and runs mapped by relative position; then a common
-    fraction of every record's length rotates the tracks of a family. What is known stays in place;
+    fraction of every record's length rotates the tracks of a family, but for labels of whole
+    records, which would look the same. What is known stays in place;
     gridded records count as known whole.
     ``null`` says whether only the first, only the second, or both happen.
     """
@@ -281,7 +296,7 @@ def _shift_tracks(
     alone = np.arange(len(units.member))
     donor = alone if null == "shift" else _partners(units, random)
     for family, other in enumerate(donor):
-        fraction = 0.0 if null == "exchange" else random.random()
+        fraction = 0.0 if null == "exchange" or tracks.by_family else random.random()
         n_other = int(units.first[other + 1] - units.first[other])
         for at, record in enumerate(range(units.first[family], units.first[family + 1])):
             source = int(units.first[other]) + at % n_other

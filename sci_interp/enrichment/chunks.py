@@ -72,6 +72,13 @@ class Study:
     selection: Selection
     settings: LinkSettings
 
+    @property
+    def by_family(self) -> NDArray[np.bool_]:
+        """Labels of whole records, of which only families are compared ``(n_labels,)``."""
+        has_steps = len(self.features.axis.step_weights) > 1
+        extents = [label.extent for label in self.known.labels]
+        return np.array([extent == "records" and not has_steps for extent in extents], bool)
+
 
 class Chunk(NamedTuple):
     """Some pairs with all that is needed to score them.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sci_interp.schema import Split
 
 from .chunks import Chunk, Study, each_chunk
-from .scores import active_positions
+from .positions import active_positions
 
 __all__ = ["recall_events"]
 

@@ -6,7 +6,8 @@ what the best of so many pairs reaches by chance, whatever depends on what. A pa
 the share of draws whose maximum reaches its own statistic.
 
 Label groups that were assessed at different tokens have draws of their own. Two nulls and two
-directions are four such families of hypotheses; Bonferroni unites them.
+directions are four such families of hypotheses; Bonferroni unites them. Labels of whole records
+have no local null: their maxima under the swap null are in one family with the others' under both.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .chunks import Chunk, Study, each_chunk
+from .family_swap import family_statistics
 from .kernel import compiled, next_below, run_ranges
 from .local_null import TIE, shift_scores, studentise
-from .scores import PairList, active_positions
+from .positions import active_positions
+from .scores import PairList
 from .selection import Direction
 from .significance import N_SHIFTS
 from .swap_null import exchange_table
@@ -49,7 +52,7 @@ def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[
         The direction; its testing half is drawn from.
     pairs : DataFrame
         Columns ``feature, label, bin, p``. Pairs without p take no part and get 1. Nuisance
-        labels have maxima of their own.
+        labels have maxima of their own. Labels of whole records get no local p (NaN).
     """
     rows = np.flatnonzero(pairs["p"].notna())
     listed = pairs.iloc[rows][["feature", "label", "bin"]].assign(row=rows)
@@ -73,7 +76,9 @@ def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[
             least = observed[null, mine] - TIE * np.maximum(1.0, np.abs(observed[null, mine]))
             n_reach[mine] = n_draws - np.searchsorted(sorted_maxima, least, side="left")
         adjusted.append(np.minimum(4 * (1.0 + n_reach) / (1.0 + n_draws), 1.0))
-    return {"p": np.maximum(*adjusted), "p_local": adjusted[0], "p_swap": adjusted[1]}
+    whole = study.by_family[pairs["label"].to_numpy(np.int64)]
+    adjusted[0][whole] = np.nan
+    return {"p": np.fmax(*adjusted), "p_local": adjusted[0], "p_swap": adjusted[1]}
 
 
 def _seed(study: Study, way: Direction, group: int) -> np.uint64:
@@ -113,7 +118,9 @@ def _draw_chunk(
     for first in range(0, len(row), PAIRS_AT_ONCE):
         part = pairs.part(first, first + PAIRS_AT_ONCE)
         drawn = np.empty((2, len(part.row), maxima.shape[2] + 1))
-        work = partial(_draw_range, entries, (tracks.units, tracks.runs), part, decks, seed, drawn)
+        labels = (tracks.units, tracks.runs)
+        draw = _draw_families if tracks.by_family else _draw_range
+        work = partial(draw, entries, labels, part, decks, seed, drawn)
         run_ranges(work, len(part.row), size=1, n_threads=study.settings.n_threads)
         for at in range(len(part.row)):
             observed[:, row[first + at]] = drawn[:, at, 0]
@@ -135,6 +142,22 @@ def _draw_range(
         pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
         local_statistics(entries, *labels, pair, seed, drawn[0, at])
         swap_statistics(entries, *labels, pair, decks, drawn[1, at])
+
+
+def _draw_families(
+    entries: Entries,
+    labels: tuple[Units, Runs],
+    pairs: PairList,
+    decks: tuple[Deck, Deck],
+    _: np.uint64,
+    drawn: Floats,
+    start: int,
+    stop: int,
+) -> None:
+    for at in range(start, stop):
+        pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
+        drawn[0, at] = -np.inf  # There is no local null.
+        family_statistics(entries, *labels, pair, decks, drawn[1, at])
 
 
 @compiled

@@ -59,7 +59,8 @@ class Links:
         One row per tested pair: ``feature, label`` (numbers), ``direction`` (number), ``p_local,
         p_swap, p, q, q_class, class``. The class is the stronger of the two directions', q the
         smaller; direction and p are the first direction's, unless only the second reaches that
-        class. ``q_class`` is the q of the null that the class rests on.
+        class. ``q_class`` is the q of the null that the class rests on. Of labels of whole records
+        ``p_local`` is NaN, ``p`` is ``p_swap``, and the class is ``record`` at most.
     unjudged : DataFrame
         Columns ``feature, label, direction``: pairs that could not be judged on the selecting half.
     n_candidates, n_tested : int
@@ -212,7 +213,7 @@ def _permute_chunk(
         entries, tracks, chosen, feature=piece["feature"].to_numpy()[spread], test=settings
     )
     return piece.assign(
-        kish=robust.kish, p_local=p_local, p_swap=p_swap, p=np.maximum(p_local, p_swap)
+        kish=robust.kish, p_local=p_local, p_swap=p_swap, p=np.fmax(p_local, p_swap)
     )
 
 
@@ -220,7 +221,8 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
     """Adjust the p of one direction at half the rate and classify its pairs.
 
     A pair that cannot be judged on the testing half counts as tested with p = 1. Nuisance labels
-    are adjusted by themselves.
+    are adjusted by themselves. A label of whole records is record-level at most: its p is that of
+    the swap null, and stands in one list with the p of both nulls of the others.
     """
     if study.settings.dependence == "maxt":
         adjusted = adjust_by_maxima(study, way, pairs)
@@ -229,6 +231,10 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
     classes = classify_links(
         adjusted["p"], adjusted["p_local"], adjusted["p_swap"], study.settings.q
     )
+    whole = study.by_family[pairs["label"].to_numpy(np.int64)]
+    classes[whole] = np.where(adjusted["p"][whole] <= study.settings.q, "record", "none")
+    adjusted["p_swap"] = np.where(whole, adjusted["p"], adjusted["p_swap"])
+    adjusted["p_local"] = np.where(whole, np.nan, adjusted["p_local"])
     unknown = pairs["p"].isna().to_numpy()
     classes[unknown] = "not identifiable"
     q = np.where(unknown, np.nan, adjusted["p"])
@@ -238,13 +244,16 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
 
 def _adjust(pairs: pd.DataFrame, study: Study) -> dict[str, NDArray[np.float64]]:
     """Return p, p_local and p_swap adjusted for the false discovery rate of both directions."""
-    nuisance = np.array([label.nuisance for label in study.known.labels], bool)
-    of_pair = nuisance[pairs["label"].to_numpy(np.int64)]
+    label = pairs["label"].to_numpy(np.int64)
+    nuisance = np.array([known.nuisance for known in study.known.labels], bool)[label]
     adjusted = {}
     for name in ("p", *(f"p_{null}" for null in NULLS)):
         filled = pairs[name].fillna(1.0).to_numpy(np.float64)
+        if name == "p_local":
+            # Of labels of whole records there is no such null, and no such test.
+            filled = np.where(study.by_family[label], np.nan, filled)
         value = np.empty(len(pairs))
-        for part in (of_pair, ~of_pair):
+        for part in (nuisance, ~nuisance):
             value[part] = adjust_p(filled[part], study.settings.dependence)
         adjusted[name] = np.minimum(2 * value, 1.0)
     return adjusted

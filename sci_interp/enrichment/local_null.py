@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernel import compiled, next_below
-from .scores import active_positions, expected_in_record, split_by_record
+from .positions import active_positions, split_by_record
+from .scores import expected_in_record
 from .steps import overlap_at_steps
 from .tracks import Entries, Runs
 from .units import Units

@@ -276,7 +276,7 @@ def _assemble(
         settings=settings,
         not_identifiable={name: done.links.not_identifiable for name, done in outcomes.items()},
         splits=measure_splits(axis),
-        design=describe_design(axis),
+        design=describe_design(axis, main.study.known, main.study.selection),
         tested=list_tested(main.study, main.links),
         curves=curves,
     )

@@ -18,6 +18,7 @@ from sci_interp.manifest import (
     read_manifest,
     write_atomically,
 )
+from sci_interp.schema import LinkClass
 from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
 
@@ -101,7 +102,10 @@ class EnrichmentResult:
 
         Links with nuisance labels are left out: they replicate, and are no finding.
         """
-        site = (self.table["class"] == "site") & ~self.table["nuisance"].astype(bool)
+        return self._share_replicated("site")
+
+    def _share_replicated(self, kind: LinkClass) -> float:
+        site = (self.table["class"] == kind) & ~self.table["nuisance"].astype(bool)
         judged = self.table.loc[site, "replicated"].dropna()
         return float(judged.astype(bool).mean()) if len(judged) else float("nan")
 
@@ -132,10 +136,12 @@ class EnrichmentResult:
                 f"{int(nuisance.sum())} with nuisance labels. This is the published variant, for "
                 "comparison: it has no null, no error rate and no interval, and is optimistic."
             )
-        rate = self.replication_rate
+        kinds: tuple[LinkClass, ...] = ("site", "record")
+        rates = {kind: self._share_replicated(kind) for kind in kinds}
+        told = [f"{rate:.0%} of {kind}-level" for kind, rate in rates.items() if not np.isnan(rate)]
         return (
             f"Links: {_count_classes(self.links[~nuisance])}."
-            + ("" if np.isnan(rate) else f" Replicated on the vault: {rate:.0%} of site-level.")
+            + (f" Replicated on the vault: {', '.join(told)}." if told else "")
             + f" With nuisance labels: {_count_classes(self.links[nuisance])}."
         )
 

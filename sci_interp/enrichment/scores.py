@@ -3,7 +3,8 @@
 In a record with n known tokens, X of them have the feature, Y the label and TP both; E is the mean
 of TP over all shifts of the label, X Y / n where a step is a token, and row by row, weighted, where
 records are tables of rows and columns. Families are independent of each other, so
-T = sum U / sqrt(sum U^2) is compared with Student's t.
+T = sum U / sqrt(sum U^2) is compared with Student's t. Labels of whole records do not vary inside
+records: theirs are in :mod:`sci_interp.enrichment.family_means`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .family_means import score_family_means
 from .kernel import compiled, run_ranges
+from .positions import active_positions, advance, split_by_record
 from .steps import expected_overlap
 from .tracks import Entries, Instances, LabelTracks, Runs
 from .units import (
@@ -96,11 +99,12 @@ class Robust:
 def score_pairs(
     entries: Entries, tracks: LabelTracks, pairs: PairList, *, n_threads: int
 ) -> Robust:
-    """Return the robust sums of pairs."""
+    """Return the robust sums of pairs; of family means where labels cover whole records."""
     sums = np.zeros((len(pairs.row), 4))
+    add = score_family_means if tracks.by_family else _score
 
     def work(start: int, stop: int) -> None:
-        _score(entries, tracks.units, tracks.runs, pairs.part(start, stop), sums[start:stop])
+        add(entries, tracks.units, tracks.runs, pairs.part(start, stop), sums[start:stop])
 
     run_ranges(work, len(pairs.row), size=PAIRS_AT_ONCE, n_threads=n_threads)
     return Robust(*sums.T.copy())
@@ -146,51 +150,6 @@ def _run_weights(units: Units, runs: Runs) -> NDArray[np.float64]:
     for run in range(len(weight)):
         weight[run] = weight_between(units, runs.start[run], runs.stop[run])
     return weight
-
-
-@compiled
-def active_positions(entries: Entries, row: int, lowest_bin: int) -> Ints:
-    """Return the known coordinates at which a feature reaches a bin, ascending."""
-    begin, end = entries.first[row], entries.first[row + 1]
-    found = np.empty(end - begin, np.int64)
-    n_found = 0
-    for entry in range(begin, end):
-        if entries.bin[entry] >= lowest_bin:
-            found[n_found] = entries.position[entry]
-            n_found += 1
-    return found[:n_found]
-
-
-@compiled
-def split_by_record(position: Ints, units: Units) -> Ints:
-    """Return the first position in every record, and the number of positions."""
-    n_records = len(units.start) - 1
-    first = np.empty(n_records + 1, np.int64)
-    at = 0
-    for record in range(n_records):
-        while at < len(position) and position[at] < units.start[record]:
-            at += 1
-        first[record] = at
-    first[n_records] = len(position)
-    return first
-
-
-@compiled
-def advance(position: Ints, at: int, end: int, limit: int) -> int:
-    """Return the first place in ``at:end`` whose position is ``limit`` or more (galloping)."""
-    step = 1
-    low = at
-    while low + step < end and position[low + step] < limit:
-        low += step
-        step *= 2
-    high = min(low + step, end)
-    while low < high:
-        middle = (low + high) // 2
-        if position[middle] < limit:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @compiled

@@ -1,6 +1,7 @@
 """Permutation p-values by two nulls with sequential stopping, false discovery rates, classes.
 
-A pair's p is the larger of the two nulls' p: both must be rejected. Draws stop once enough of them
+A pair's p is the larger of the two nulls' p: both must be rejected. A label of whole records has
+the swap null alone. Draws stop once enough of them
 reach the observed statistic (Besag & Clifford 1991, Biometrika 78:301), so time is spent on the
 pairs that may be links.
 """
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from sci_interp.schema import LinkClass
 
+from .family_swap import family_exceedances
 from .kernel import pair_seeds, run_ranges
 from .local_null import local_exceedances
 from .scores import PairList
@@ -68,6 +70,8 @@ def permute_pairs(
 ) -> tuple[Floats, Floats]:
     """Return the p of pairs under the local and under the swap null, ``(n_pairs,)`` each.
 
+    Labels of whole records have no local null: that p is NaN.
+
     Parameters
     ----------
     entries, tracks, pairs
@@ -77,10 +81,15 @@ def permute_pairs(
     test
         Settings.
     """
-    nulls: tuple[Null, Null] = (local_exceedances, swap_exceedances)
+    nulls: tuple[Null | None, Null] = (local_exceedances, swap_exceedances)
+    if tracks.by_family:
+        nulls = (None, family_exceedances)
     label = tracks.labels[pairs.label]
     found = []
     for number, null in enumerate(nulls):
+        if null is None:
+            found.append(np.full(len(label), np.nan))
+            continue
         seeds = pair_seeds(test.seed, feature, label, salt=2 * test.direction + number)
         drawn = np.zeros((len(label), 2), np.int64)
         work = partial(_draw_range, null, (entries, tracks, pairs), test, seeds, drawn)

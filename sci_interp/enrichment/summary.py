@@ -54,9 +54,11 @@ def summarise(name: str, study: Study, links: Links | None) -> dict[str, Any]:
         halves, the published count, which prevalence alone can fill. ``mean_best_hybrid_f1``: over
         labels, the test half's hybrid F1 of the chosen feature. ``n_nuisance_f1``: nuisance labels
         counted like ``n_labels_f1``. ``n_labels_both``: labels of ``n_labels_f1`` whose chosen
-        feature is a site-level link. ``n_labels_identifiable``: labels in enough families of
-        both halves to be linked at all, the most that ``n_labels_site`` can be.
-        ``n_labels_site, n_features_site, n_pairs_site``: in site-level links. ``n_candidates,
+        feature is a site-level link (a record-level one where the label covers whole records,
+        which can be no more). ``n_labels_identifiable``: labels in enough families of both halves
+        to be linked at all, the most that ``n_labels_site`` and ``n_labels_record`` can be
+        together. ``n_labels_site, n_features_site, n_pairs_site``: in site-level links.
+        ``n_labels_record``: in record-level links and in no site-level one. ``n_candidates,
         n_tested, n_not_identifiable``: pairs, over both directions.
     """
     selection, nuisance = study.selection, _nuisance(study)
@@ -80,7 +82,7 @@ def summarise(name: str, study: Study, links: Links | None) -> dict[str, Any]:
     chosen = {(strong.chosen, label) for label, strong in enumerate(found) if passing[label]}
     families = np.min([selection.n_families[half] for half in HALVES], axis=0)
     identifiable = int(((families >= MIN_EVENT_FAMILIES) & ~nuisance).sum())
-    return row | {"n_labels_identifiable": identifiable} | _tested(links, nuisance, chosen)
+    return row | {"n_labels_identifiable": identifiable} | _tested(links, study, chosen)
 
 
 def summarise_always_on(study: Study) -> dict[str, Any]:
@@ -146,15 +148,16 @@ def _n_features(found: Sequence[NDArray[np.bool_]]) -> int:
     return int(np.any(found, axis=0).sum()) if found else 0
 
 
-def _tested(
-    links: Links, nuisance: NDArray[np.bool_], chosen: set[tuple[int, int]]
-) -> dict[str, int]:
-    table: pd.DataFrame = links.table
-    site = table[(table["class"] == "site") & ~nuisance[table["label"].to_numpy(np.int64)]]
-    pairs = set(zip(site["feature"].tolist(), site["label"].tolist(), strict=True))
+def _tested(links: Links, study: Study, chosen: set[tuple[int, int]]) -> dict[str, int]:
+    table: pd.DataFrame = links.table[~_nuisance(study)[links.table["label"].to_numpy(np.int64)]]
+    whole = study.by_family[table["label"].to_numpy(np.int64)]
+    site, record = table[table["class"] == "site"], table["class"] == "record"
+    strongest = pd.concat([site, table[record & whole]])
+    pairs = set(zip(strongest["feature"].tolist(), strongest["label"].tolist(), strict=True))
     return {
         "n_labels_both": len(pairs & chosen),
         "n_labels_site": int(site["label"].nunique()),
+        "n_labels_record": len(set(table.loc[record, "label"]) - set(site["label"])),
         "n_features_site": int(site["feature"].nunique()),
         "n_pairs_site": len(site),
         "n_candidates": links.n_candidates,

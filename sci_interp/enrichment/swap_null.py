@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .kernel import compiled, next_below
 from .local_null import TIE, studentise
-from .scores import active_positions, advance, split_by_record
+from .positions import active_positions, advance, split_by_record
 from .steps import expected_overlap
 from .tracks import Entries, Runs
 from .units import Units, weight_before

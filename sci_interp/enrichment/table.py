@@ -9,6 +9,7 @@ resample families, and the tests weight records by 1 / family size.
 ============================  =================================================================
 ``feature, feature_name``     number and name of the feature
 ``label, group, nuisance``    the label, what it is assessed with, whether it is no finding
+``extent``                    ``tokens``, or ``records`` where the label covers whole records
 ``n_instances, n_families``   I, and the families in which the label occurs
 ``n_events``                  events, each of one instance or more (a storm on several days)
 ``n_known, n_positive``       TP + FP + FN + TN, the label's universe, and TP + FN
@@ -95,9 +96,9 @@ POINTS = (
 )
 AREAS = ("auroc", "average_precision")
 COLUMNS: tuple[str, ...] = (
-    "feature", "feature_name", "label", "group", "nuisance", "n_instances", "n_families",
-    "n_events", "n_known", "n_positive", "n_active", "n_both", "threshold", *POINTS[:3],
-    "event_recall", *POINTS[3:7], *AREAS, "log_odds",
+    "feature", "feature_name", "label", "group", "nuisance", "extent", "n_instances",
+    "n_families", "n_events", "n_known", "n_positive", "n_active", "n_both", "threshold",
+    *POINTS[:3], "event_recall", *POINTS[3:7], *AREAS, "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     "p_local", "p_swap", "p", "q", "q_class", "class", "direction", "chosen_on_hybrid_f1",
     "vault_f1", "vault_log_odds", "replicated", "best",
@@ -187,6 +188,7 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
         label=[labels[at].name for at in label],
         group=[labels[at].group for at in label],
         nuisance=np.array([labels[at].nuisance for at in label], bool),
+        extent=[labels[at].extent for at in label],
         n_instances=table.instances.astype(np.int64),
         n_families=selection.n_families[way.testing][label],
         n_known=np.rint(table.known).astype(np.int64),

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.axis import TokenAxis
+from sci_interp.errors import InputError
 from sci_interp.ranges import merge_ranges
-from sci_interp.schema import Split
+from sci_interp.schema import RECORD, Split
 from sci_interp.source import FeatureSource
 
 from .inputs import KnownSource, bin_of_level, iterate_slices, known_mask
@@ -113,6 +114,9 @@ class LabelTracks:
         Union of every label's runs.
     instances : Instances
         The runs as annotated.
+    by_family : bool
+        Whether the labels cover whole records that are no steps of a longer track: only families
+        are compared.
     """
 
     split: Split
@@ -122,6 +126,7 @@ class LabelTracks:
     known: KnownRanges
     runs: Runs
     instances: Instances
+    by_family: bool = False
 
 
 def read_labels(
@@ -151,11 +156,16 @@ def read_labels(
         mine = np.asarray(piece.known_group) == group
         columns = (piece.known_group, piece.known_start, piece.known_stop)
         ranges.append(_rows(mine, np.int64, *columns))
-    joins_records = any(known.labels[at].extent == "records" for at in labels)
+    covers_records = any(known.labels[at].extent == "records" for at in labels)
+    # Records of steps follow each other in time; other records of a block have no order.
+    joins_records = covers_records and len(axis.step_weights) > 1
     _, known_start, known_stop = merge_ranges(*_join(ranges, 3))
     universe = Universe.of(axis, known_start, known_stop, joins_records=joins_records)
     label, instance, first, last = _join(runs, 4)
     runs.clear()
+    by_family = covers_records and not joins_records
+    if by_family:
+        _require_whole_records(axis, known, label, first, last)
     first = known_coordinate(first, universe).astype(narrow)
     last = known_coordinate(last, universe).astype(narrow)
     label = np.searchsorted(labels, label).astype(narrow)
@@ -173,7 +183,25 @@ def read_labels(
         ),
         _union(label, first, last, units, len(labels)),
         _instances(label, instance, first, last, units, len(labels)),
+        by_family=by_family,
     )
+
+
+def _require_whole_records(
+    axis: TokenAxis, known: KnownSource, label: Ints, start: Ints, stop: Ints
+) -> None:
+    """Refuse a run of a label of whole records that is not one record."""
+    at = np.searchsorted(axis.record_starts, start, side="right") - 1
+    wrong = np.flatnonzero((axis.record_starts[at] != start) | (axis.record_starts[at + 1] != stop))
+    if len(wrong):
+        first = int(wrong[0])
+        record = int(at[first])
+        raise InputError(
+            f"the label {known.labels[int(label[first])].name!r} covers "
+            f"{int(stop[first] - start[first])} of the {np.diff(axis.record_starts)[record]} "
+            f"tokens of the record {axis.records[RECORD].iloc[record]!r}",
+            allowed="whole records, for labels whose extent is 'records'",
+        )
 
 
 def count_event_families(axis: TokenAxis, known: KnownSource, split: Split) -> Ints:

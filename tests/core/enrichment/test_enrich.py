@@ -159,8 +159,14 @@ def test_what_was_not_tested_is_called_so_and_the_design_stands_above_the_table(
     effective = sizes.sum() ** 2 / (sizes**2).sum()
     families = f"test: {len(sizes)} families (effective {effective:.1f}), {len(records)} records"
     assert families in above
+    n_records = records.groupby("block").size()
+    assert (
+        f"a family has, in the median and at most, {round(n_records.median())} and "
+        f"{n_records.max()} records, {round(sizes.median())} and {sizes.max()} tokens"
+    ) in above
+    assert "Labels: 3, of which 3 are in 8 families of each half" in above
     free = enrich(made.features, world.known, **FAST)
-    assert "at most" not in free.format().partition("n_instances")[0]
+    assert "Tested: at most" not in free.format().partition("n_instances")[0]
 
 
 def test_thresholds_maximise_hybrid_f1_and_prefer_the_higher(world):

@@ -20,7 +20,7 @@ from sci_interp.enrichment.family_wise import (
 )
 from sci_interp.enrichment.linking import link_pairs
 from sci_interp.enrichment.local_null import shift_scores, studentise
-from sci_interp.enrichment.scores import active_positions, split_by_record
+from sci_interp.enrichment.positions import active_positions, split_by_record
 from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds
 from sci_interp.enrichment.swap_null import exchange_score
 from sci_interp.enrichment.units import weight_before

@@ -22,14 +22,8 @@ from sci_interp.enrichment.local_null import (
     studentise,
 )
 from sci_interp.enrichment.memory import MemoryFeatures
-from sci_interp.enrichment.scores import (
-    PairList,
-    active_positions,
-    count_families,
-    count_label_families,
-    score_pairs,
-    split_by_record,
-)
+from sci_interp.enrichment.positions import active_positions, split_by_record
+from sci_interp.enrichment.scores import PairList, count_families, count_label_families, score_pairs
 from sci_interp.enrichment.swap_null import exchange_score, map_run, swap_exceedances
 from sci_interp.enrichment.tracks import read_entries, read_labels
 from sci_interp.enrichment.units import weight_before

@@ -26,13 +26,8 @@ from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import enrich
 from sci_interp.enrichment.counts import at_or_above, count_split
 from sci_interp.enrichment.local_null import overlap_at_shifts, shift_scores
-from sci_interp.enrichment.scores import (
-    PairList,
-    active_positions,
-    count_families,
-    count_label_families,
-    score_pairs,
-)
+from sci_interp.enrichment.positions import active_positions
+from sci_interp.enrichment.scores import PairList, count_families, count_label_families, score_pairs
 from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.enrichment.steps import expected_overlap, overlap_at_steps
 from sci_interp.enrichment.swap_null import exchange_table
