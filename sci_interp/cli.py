@@ -11,13 +11,15 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from contextlib import redirect_stdout
+from typing import Any, TextIO, cast
 
 import sci_interp as si
 
 from .commands import COMMANDS
 from .errors import SciInterpError
 from .manifest import COMMAND
+from .texts import clean
 
 __all__ = ["build_parser", "main"]
 
@@ -38,14 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.showwarning = _print_warning
     given = COMMAND.set((["sci-interp", *words], getattr(chosen, "out", "") or ""))
     try:
-        status: int | None = chosen.run(chosen)
+        with redirect_stdout(cast(TextIO, _Plain(sys.stdout))):
+            status: int | None = chosen.run(chosen)
         sys.stdout.flush()
     except (SciInterpError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             # The reader of a pipe has seen enough; Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return MISTAKE
-        print(f"sci-interp: {error}", file=sys.stderr)
+        print(f"sci-interp: {clean(str(error))}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         print("sci-interp: interrupted; the same command continues it", file=sys.stderr)
@@ -53,6 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         COMMAND.reset(given)
     return status or 0
+
+
+class _Plain:
+    """Standard output without what would act on a terminal: names of files are printed there."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text that a reader may see."""
+        return self._stream.write(clean(text, keep="\n\t"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,4 +89,4 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"sci-interp: warning: {message}", file=sys.stderr)
+    print(f"sci-interp: warning: {clean(str(message))}", file=sys.stderr)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .texts import clean
+
 __all__ = [
     "InputError",
     "LockedError",
@@ -38,7 +40,8 @@ class SciInterpError(ValueError):
             parts.append(f"Allowed: {allowed.rstrip('.')}.")
         if todo:
             parts.append(todo if todo.endswith("?") else todo.rstrip(".") + ".")
-        super().__init__(" ".join(parts))
+        # Names and values of files stand in messages, which are read in terminals and logs.
+        super().__init__(clean(" ".join(" ".join(parts).splitlines()), keep=""))
 
 
 class InputError(SciInterpError):

@@ -21,6 +21,7 @@ from sci_interp.candidates import Candidates
 from sci_interp.feature_store import FeatureStore
 from sci_interp.manifest import write_atomically
 from sci_interp.schema import BLOCK, SPLIT, SPLITS
+from sci_interp.texts import clean
 
 from .cards import draw_cards, rows_of
 from .columns import (
@@ -34,7 +35,7 @@ from .columns import (
     Column,
 )
 from .strips import SHADES
-from .text import DASH, Cell, cells, clean, show
+from .text import DASH, Cell, cells, show
 
 if TYPE_CHECKING:
     from jinja2 import Template

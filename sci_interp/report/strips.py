@@ -13,8 +13,9 @@ from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates.stretches import entries
 from sci_interp.schema import RECORD
 from sci_interp.source import FeatureSource
+from sci_interp.texts import clean
 
-from .text import DASH, clean, safe_link
+from .text import DASH, safe_link
 
 __all__ = ["SHADES", "Artist", "Bar", "Span", "Strip", "levels_of", "shade_of"]
 

@@ -1,16 +1,15 @@
-"""Values as readers see them: numbers in few digits, text without control characters."""
+"""Values as readers see them: numbers in few digits, addresses that are plain."""
 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from numbers import Integral, Real
 from urllib.parse import urlsplit
 
 import pandas as pd
 
-__all__ = ["DASH", "Cell", "cells", "clean", "safe_link", "show"]
+__all__ = ["DASH", "Cell", "cells", "safe_link", "show"]
 
 DASH, _MINUS, _INFINITY = "\u2013", "\u2212", "\u221e"
 #: Columns of numbers that name something: written without separators.
@@ -18,18 +17,6 @@ _NAMING = ("feature", "start", "stop")
 
 #: One cell of a table: its text, and whether it is a number.
 Cell = tuple[str, bool]
-
-
-def clean(text: str) -> str:
-    """Return ``text`` with control, format and surrogate characters replaced.
-
-    They could reorder the page, break its encoding, or hide what follows.
-    """
-    kept = (
-        "\ufffd" if unicodedata.category(sign) in {"Cc", "Cf", "Cs"} and sign != "\n" else sign
-        for sign in text
-    )
-    return "".join(kept)
 
 
 def show(value: object) -> str:

@@ -21,7 +21,8 @@ from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import Candidates, Gates, surface
 from sci_interp.report import write_report
 from sci_interp.report.strips import Artist
-from sci_interp.report.text import clean, safe_link, show
+from sci_interp.report.text import safe_link, show
+from sci_interp.texts import clean
 
 WORLD = World(n_families=80)
 
