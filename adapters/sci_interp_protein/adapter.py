@@ -115,7 +115,8 @@ class ProteinAdapter:
         path
             FASTA, plain or gzipped.
         **options
-            ``features``, ``structures``, ``residue_strings``: files or folders of annotations.
+            ``features``, ``structures``, ``residue_strings``, ``terms``: files or folders of
+            annotations.
             ``clusters``: a table of homology clusters.
 
         Raises

@@ -18,6 +18,7 @@ from sci_interp.errors import InputError
 from .feature_types import BOND_TYPES, GROUP_OF_TYPE, SECONDARY_TYPES, Entry
 from .labels import nuisance_known, nuisance_runs, ordered_labels, state_groups, state_runs
 from .record_index import RecordIndex
+from .record_terms import RecordTerms, TermRow, collect_terms, read_terms
 from .residue_strings import StateTrack, read_residue_strings
 from .structures import StructureSource, read_structure_tracks
 from .uniprot import read_entries
@@ -41,6 +42,7 @@ def load_annotations(
     features: PathOrPaths | None = None,
     structures: StructureSource | None = None,
     residue_strings: PathOrPaths | None = None,
+    terms: PathOrPaths | None = None,
     min_records: int = MIN_RECORDS,
 ) -> AnnotationSet:
     """Read everything that is known about ``sequences``.
@@ -59,8 +61,10 @@ def load_annotations(
         Coordinates, see :func:`~sci_interp_protein.structures.read_structure_tracks`.
     residue_strings
         DSSP strings, see :func:`~sci_interp_protein.residue_strings.read_residue_strings`.
+    terms
+        Terms of whole proteins, see :func:`~sci_interp_protein.record_terms.read_terms`.
     min_records
-        Kinds of a type (``"BINDING:ATP"``) become labels from this many proteins on.
+        Kinds of a type (``"BINDING:ATP"``), and terms, become labels from this many proteins on.
 
     Raises
     ------
@@ -74,6 +78,8 @@ def load_annotations(
         builder.add_tracks(read_residue_strings(path), str(path))
     if structures is not None:
         builder.add_tracks(read_structure_tracks(structures, sequences), "structures")
+    for path in _paths(terms):
+        builder.add_terms(read_terms(path), str(path))
     return builder.build(min_records=min_records)
 
 
@@ -113,13 +119,15 @@ class AnnotationSet:
     _rows: _Rows
     _assessed: NDArray[np.bool_]
     _tracks: Mapping[int, StateTrack] = field(default_factory=dict)
+    _terms: RecordTerms = field(default_factory=RecordTerms)
 
     def of(self, record: str) -> RecordAnnotations:
         """Return the runs and the known ranges of one record.
 
         UniProt's secondary structure is known from the first to the last annotated element;
         other UniProt groups over every protein of a feature file; states where they are given;
-        residue identity and position always.
+        groups of terms where a term of the group, or its absence, is stated; residue identity and
+        position always.
 
         Raises
         ------
@@ -139,6 +147,8 @@ class AnnotationSet:
             known += [(g, *span) for g in from_track for span in _known_spans(track.states)]
         if self._assessed[index]:
             known += [(group, 0, len(sequence)) for group in _ASSESSED_GROUPS]
+        runs += [(name, name, 0, len(sequence)) for name in self._terms.terms.get(index, ())]
+        known += [(group, 0, len(sequence)) for group in self._terms.groups.get(index, ())]
         runs += [(name, f"{a + 1}-{b}", a, b) for name, a, b in nuisance_runs(sequence)]
         known += nuisance_known(sequence)
         return RecordAnnotations(record, runs, known)
@@ -195,6 +205,7 @@ class AnnotationBuilder:
         self._columns = tuple(array("i") for _ in range(4))
         self._assessed = np.zeros(len(self._index.records), np.bool_)
         self._tracks: dict[int, StateTrack] = {}
+        self._tables: list[tuple[str, Iterable[TermRow]]] = []
 
     def add_entries(self, entries: Iterable[Entry], where: str) -> None:
         """Take what a feature file says; proteins that are no record are passed over.
@@ -267,8 +278,18 @@ class AnnotationBuilder:
                 todo="Use files of the same sequences",
             )
 
+    def add_terms(self, rows: Iterable[TermRow], where: str) -> None:
+        """Take a table of terms of whole proteins; it is read when the set is built."""
+        self._tables.append((where, rows))
+
     def build(self, *, min_records: int = MIN_RECORDS) -> AnnotationSet:
-        """Choose the labels and return everything, sorted."""
+        """Choose the labels and return everything, sorted.
+
+        Raises
+        ------
+        InputError
+            If a table of terms is for other proteins.
+        """
         record, pair, start, stop = (np.frombuffer(c, np.int32) for c in self._columns)
         chosen = self._choose_pairs(record, pair, min_records)
         fine = any(track.fine for track in self._tracks.values())
@@ -289,7 +310,9 @@ class AnnotationBuilder:
             start=start[order],
             stop=stop[order],
         )
-        return AnnotationSet(labels, self._index, rows, self._assessed, self._tracks)
+        terms = collect_terms(self._index, self._tables, min_records=min_records)
+        labels = (*labels, *terms.labels)
+        return AnnotationSet(labels, self._index, rows, self._assessed, self._tracks, terms)
 
     def _choose_pairs(
         self, record: NDArray[np.int32], pair: NDArray[np.int32], min_records: int

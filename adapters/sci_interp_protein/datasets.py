@@ -15,7 +15,7 @@ from .reference import read_reference
 __all__ = ["OPTIONS", "open_dataset"]
 
 #: What may be given beside the sequences.
-OPTIONS = ("features", "clusters", "structures", "residue_strings")
+OPTIONS = ("features", "clusters", "structures", "residue_strings", "terms")
 
 
 def open_dataset(path: Path | None, **options: object) -> ProteinDataset:
@@ -53,6 +53,7 @@ def open_dataset(path: Path | None, **options: object) -> ProteinDataset:
             features=files.get("features"),
             structures=files.get("structures"),
             residue_strings=files.get("residue_strings"),
+            terms=files.get("terms"),
         ),
         names={record: found.name for record, found in records.items() if found.name},
     )
