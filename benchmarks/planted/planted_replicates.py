@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+from heldout_worlds import HELDOUT_NULLS, HELDOUT_PROTEINS, HELDOUT_WEATHER
 from planted_counts import Half
 from planted_data import FRACTIONS, Dataset, PlantedAdapter, World
 from planted_rules import GRID_RULES, OURS, RULES, Calls, Counted, Rule, apply_rules, call_ours
@@ -122,6 +123,9 @@ WORLDS: Mapping[str, Planted | Learned] = {
     "null-weather": Planted("pure null, weather-like", WEATHER_NULLS, 3, {**RULES, **GRID_RULES}),
     "sae-sequences": Learned("autoencoders on sequences", SAE_SEQUENCES, 5),
     "sae-grid": Learned("autoencoders on a grid", SAE_GRID, 6),
+    "heldout-proteins": Planted("held out: proteins", HELDOUT_PROTEINS, 7, candidates=True),
+    "heldout-weather": Planted("held out: weather", HELDOUT_WEATHER, 8, {**RULES, **GRID_RULES}),
+    "heldout-null": Planted("held out: pure null, protein-like", HELDOUT_NULLS, 9),
 }
 
 

@@ -9,7 +9,7 @@ endless families is one number; families, sites and activity are drawn anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from planted_data import FRACTIONS, Activity, Ints, Runs, World, build_codes
@@ -32,8 +32,6 @@ from sci_interp.schema import Split
 
 __all__ = ["PROTEINS", "PROTEIN_NULLS", "SAE_SEQUENCES", "Law", "Trap", "build_proteins"]
 
-#: Share of families, and of the other families' records, whose annotations of a label were lost.
-LOST, MISSING = 0.10, 0.10
 #: Share of the records in which the second label group was assessed.
 ASSESSED = 0.7
 #: Share of a concept's families in which a sub-concept fires.
@@ -61,6 +59,11 @@ class Law:
         Families.
     linked
         Whether features are linked to labels at all.
+    targets
+        Labels that a kind of trap imitates, in turn; all by default.
+    lost, missing
+        Share of families, and of the other families' records, whose annotations of a label are
+        not there.
     """
 
     sizes: Callable[[Random, int], Ints]
@@ -70,6 +73,9 @@ class Law:
     traps: Mapping[str, Trap]
     n_families: int = 320
     linked: bool = True
+    targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    lost: float = 0.10
+    missing: float = 0.10
 
 
 def heavy_sizes(random: Random, n: int) -> Ints:
@@ -255,13 +261,14 @@ def build_proteins(
             if kind == IDENTITY:
                 activities.append((kind, -1, _identity(random, sequences, at)))
             elif kind not in HIDDEN:
-                label = at % len(sites)
+                targets = law.targets.get(kind, range(len(sites)))
+                label = targets[at % len(targets)]
                 activities.append((kind, label, law.traps[kind](random, families, label, sites)))
     kinds, targets, drawn = zip(*activities, strict=True)
     return World(
         families.axis,
         _labels(law),
-        _annotate(random, families, sites),
+        _annotate(random, law, families, sites),
         build_codes(families.axis, drawn),
         kinds,
         np.array(targets, np.int64),
@@ -291,15 +298,15 @@ def _labels(law: Law) -> tuple[Label, ...]:
     )
 
 
-def _annotate(random: Random, families: Families, sites: list[Sites]) -> Runs:
+def _annotate(random: Random, law: Law, families: Families, sites: list[Sites]) -> Runs:
     """Return what annotators know: families are lost, records missing, one group assessed less."""
     n_records = families.axis.n_records
     known = np.ones((2, n_records), np.bool_)
     known[1] = random.random(n_records) < ASSESSED
     parts = []
     for label, own in enumerate(sites):
-        lost = random.random(len(families.length)) < LOST
-        missing = random.random(n_records) < MISSING
+        lost = random.random(len(families.length)) < law.lost
+        missing = random.random(n_records) < law.missing
         placed = place_sites(families, own)
         kept = ~lost[own.family[placed.site]] & ~missing[placed.record]
         kept &= known[label % 2, placed.record]
