@@ -18,7 +18,7 @@ import sci_interp as si
 
 from .commands import COMMANDS
 from .errors import SciInterpError
-from .manifest import COMMAND
+from .manifest import COMMAND, PROGRAM
 from .texts import clean
 
 __all__ = ["build_parser", "main"]
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     chosen = build_parser().parse_args(words)
     warnings.showwarning = _print_warning
-    given = COMMAND.set((["sci-interp", *words], getattr(chosen, "out", "") or ""))
+    given = COMMAND.set(([PROGRAM, *words], getattr(chosen, "out", "") or ""))
     try:
         with redirect_stdout(cast(TextIO, _Plain(sys.stdout))):
             status: int | None = chosen.run(chosen)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .errors import StoreError
+from .errors import SciInterpError, StoreError
 from .locks import require_held
 
 __all__ = [
     "CONTINUE",
     "digest_file",
     "digest_json",
+    "is_inside",
     "read_json",
+    "reading",
     "sync_file",
     "sync_folder",
     "write_atomically",
@@ -23,6 +27,10 @@ __all__ = [
 
 #: What to do after the disk refused.
 CONTINUE = "Make room or mend the disk and run the command again; it continues here"
+
+
+#: A manifest of a million files takes about 100 MB.
+MAX_JSON_BYTES = 512 * 2**20
 
 
 def digest_file(path: Path) -> str:
@@ -81,12 +89,48 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     StoreError
-        If it cannot be read, or holds something else.
+        If it cannot be read, holds something else, or is larger than any that is written here.
     """
     try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise StoreError(
+                f"{path} has {path.stat().st_size:,} bytes", allowed=f"at most {MAX_JSON_BYTES:,}"
+            )
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except StoreError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict):
         raise StoreError(f"{path} does not hold a JSON object")
     return value
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Refuse a file whose contents are not what is written here; its digest may agree all the same.
+
+    What others made is made by anyone: it can lack a key, or hold another type under it.
+
+    Raises
+    ------
+    StoreError
+        In place of what the block raises on such contents.
+    """
+    try:
+        yield
+    except SciInterpError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"{path} holds something else than this library writes: {error!r}",
+            todo="Make the artefact again, or restore it from a copy",
+        ) from error
+
+
+def is_inside(name: object) -> bool:
+    """Return whether a value is the path of a file inside a folder, and leads nowhere else."""
+    if not isinstance(name, str) or "\0" in name or "\\" in name:
+        return False
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .disk import CONTINUE, sync_folder
+from .disk import CONTINUE, is_inside, sync_folder
 from .errors import StoreError
 from .locks import require_held
 
@@ -155,8 +155,10 @@ def _parse(line: bytes, where: str) -> Commit:
         files, info = raw["files"], raw["info"]
         if not (isinstance(files, dict) and isinstance(info, dict)):
             raise TypeError("files and info must be objects")
+        if not all(is_inside(name) and isinstance(files[name], str) for name in files):
+            raise ValueError("it lists a file outside the artefact, or without a digest")
         return Commit(int(raw["shard"]), files, info)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise StoreError(
             f"{where} is no commit: {error}", todo="Make the artefact again"
         ) from error

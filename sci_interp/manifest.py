@@ -14,19 +14,20 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from .differences import first_difference
-from .disk import digest_file, digest_json, read_json, sync_folder, write_atomically
+from .disk import digest_file, digest_json, is_inside, read_json, sync_folder, write_atomically
 from .errors import SciInterpError, StoreError
 from .locks import acquire, discard_stale, is_held, is_lock_name, release
 from .schema import FAILURE_FILE, JOURNAL_FILE, MANIFEST_FILE, REQUEST_FILE
 
 __all__ = [
     "COMMAND",
+    "PROGRAM",
     "VERBS",
     "Manifest",
     "begin_artefact",
@@ -47,6 +48,8 @@ __all__ = [
 #: The words of the command line that this process was given, and among them the output folder;
 #: functions that are called in Python have none.
 COMMAND: ContextVar[tuple[Sequence[str], str]] = ContextVar("COMMAND", default=((), ""))
+#: First of these words.
+PROGRAM = "sci-interp"
 
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "scipy", "torch", "transformers", "zarr")
 
@@ -328,11 +331,33 @@ def parse_manifest(path: Path) -> Manifest:
         manifest = Manifest(**read_json(path))
     except TypeError as error:
         raise StoreError(f"{path} is not a manifest: {error}") from None
+    if wrong := _wrong_field(manifest):
+        raise StoreError(f"{path} is not a manifest: {wrong}")
     if manifest.seal not in ("", manifest.expected_seal) or manifest.digest != digest_json(
         manifest.files
     ):
         raise _changed(path)
     return manifest
+
+
+def _wrong_field(manifest: Manifest) -> str:
+    """Return what no manifest of this library holds; empty where there is nothing."""
+    for each in fields(manifest):
+        value = getattr(manifest, each.name)
+        if not isinstance(value, str if each.type == "str" else dict):
+            return f"{each.name!r} is {type(value).__name__}"
+    for name in ("inputs", "versions", "files"):
+        if not all(isinstance(value, str) for value in getattr(manifest, name).values()):
+            return f"{name!r} holds something else than texts"
+    outside = [name for name in manifest.files if not is_inside(name)]
+    if outside:
+        return f"the file {outside[0]!r} is not in its folder"
+    try:
+        words = shlex.split(manifest.command)
+    except ValueError:
+        words = [manifest.command]
+    # It is shown to be given again, and anyone may have written it.
+    return f"{manifest.command!r} is no command" if words and words[0] != PROGRAM else ""
 
 
 def _changed(path: Path) -> StoreError:

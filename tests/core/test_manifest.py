@@ -18,6 +18,7 @@ from sci_interp.manifest import (
     find_artefacts,
     finish_artefact,
     is_finished,
+    read_json,
     read_manifest,
     write_atomically,
 )
@@ -164,7 +165,7 @@ def changed(path, **parts):
 def test_a_changed_manifest_is_refused(tmp_path, parts):
     make(tmp_path / "a")
     changed(tmp_path / "a" / "manifest.json", **parts)
-    with pytest.raises(StoreError, match="was changed"):
+    with pytest.raises(StoreError, match=r"was changed|is not a manifest"):
         read_manifest(tmp_path / "a")
 
 
@@ -234,3 +235,32 @@ def test_a_refused_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="Input/output error"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"inputs": []}, {"settings": "x"}, {"files": {"a.bin": 1}}, {"versions": {"numpy": None}},
+        {"kind": 1}, {"command": "rm -rf ."}, {"command": "sci-interp 'extract"},
+        *({"files": {name: "0" * 64}} for name in ("../a", "/etc/passwd", "a\0", "", "..\\a")),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_agrees_with_itself_is_still_checked(tmp_path, parts):
+    make(tmp_path / "a")
+    path = tmp_path / "a" / "manifest.json"
+    raw = {**json.loads(path.read_text()), **parts}
+    raw["digest"] = digest_json(raw["files"])
+    raw["seal"] = digest_json({name: value for name, value in raw.items() if name != "seal"})
+    path.write_text(json.dumps(raw))
+    with pytest.raises(StoreError, match=r"is not a manifest: .*"):
+        read_manifest(tmp_path / "a")
+
+
+def test_nesting_and_size_of_json_are_limited(tmp_path, monkeypatch):
+    path = tmp_path / "manifest.json"
+    path.write_text('{"a":' * 100_000)
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_json(path)
+    monkeypatch.setattr("sci_interp.disk.MAX_JSON_BYTES", 10)
+    with pytest.raises(StoreError, match=r"has 500,000 bytes. Allowed: at most 10"):
+        read_json(path)
