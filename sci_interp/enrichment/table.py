@@ -4,7 +4,8 @@ Counts are of known tokens on the half that tested the pair, at the threshold th
 chose: TP have feature and label, FP the feature only, FN the label only, TN neither; H of I
 instances are hit at one token at least. Every token and instance counts once, whatever the size of
 its family, but that cells of a grid count by their area (in units of the largest). Intervals
-resample families, and the tests weight records by 1 / family size.
+resample families, and the tests weight records by 1 / family size. Numbers in brackets are the
+sources below.
 
 ============================  =================================================================
 ``feature, feature_name``     number and name of the feature
@@ -18,29 +19,35 @@ resample families, and the tests weight records by 1 / family size.
                               0 is any activity
 ``precision``                 TP / (TP + FP)
 ``token_recall``              TP / (TP + FN)
-``instance_recall``           H / I
+``instance_recall``           H / I [1]
 ``event_recall``              share of events with an instance that is hit
 ``f1``                        2 TP / (2 TP + FP + FN)
-``hybrid_f1``                 harmonic mean of precision and instance recall (InterPLM's F1)
-``mcc``                       (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN))
+``hybrid_f1``                 harmonic mean of precision and instance recall: InterPLM's F1 [1]
+``mcc``                       (TP TN - FP FN) / sqrt((TP+FP)(TP+FN)(TN+FP)(TN+FN)) [2]
 ``lift``                      precision / prevalence
 ``auroc``                     probability that a token with the label is more active than one
-                              without, a tie counting half; of all levels, not of the threshold
-``average_precision``         sum of precision x gain in recall over all thresholds
-``log_odds``                  ln((TP+½)(TN+½) / ((FP+½)(FN+½)))
-``..._low, ..._high``         95 % interval of the measure, families resampled
-``p_local, p_swap``           (1 + exceedances) / (1 + draws) under each null
-``p``                         the larger of the two
-``q``                         2 x p adjusted within the direction: the smallest false discovery
-                              rate of the united list of site-level links that contains the pair
+                              without, a tie counting half; of all levels, not of the threshold [3]
+``average_precision``         sum of precision x gain in recall over all thresholds [4]
+``log_odds``                  ln((TP+½)(TN+½) / ((FP+½)(FN+½))) [5]
+``log_odds_low, log_odds_high, f1_low, f1_high, hybrid_f1_low, hybrid_f1_high``
+                              95 % interval of the measure, by the percentiles of resampled
+                              families [6]
+``p_local, p_swap``           (1 + exceedances) / (1 + draws) under each null [7]; ``p_local`` is
+                              empty where a label covers whole records of any length
+``p``                         the larger of the two [8]; ``p_swap`` where it is alone
+``q``                         2 x p adjusted within the direction [9]: the smallest false discovery
+                              rate of the united list of site-level links (record-level, of labels
+                              of whole records) that contains the pair
 ``q_class``                   the same for the p that the class rests on, and for the list it is
                               in: ``p`` of site-level, ``p_swap`` of site- and record-level,
-                              ``p_local`` of site-level and positional links; empty without a link
-``class``                     ``site``, ``record``, ``positional``; ``none`` if tested and neither
+                              ``p_local`` of site-level and positional links; empty without a
+                              link, and ``q`` where the label covers whole records
+``class``                     ``site``, ``record`` (the most that a label of whole records can
+                              reach), ``positional``; ``none`` if tested and neither
                               null is rejected; ``not identifiable``; ``not tested`` if it did not
                               pass the screen or came after ``n_per_label`` others, and under
                               InterPLM's rule
-``direction``                 which half chose and which tested
+``direction``                 which half chose and which tested [10]
 ``chosen_on_hybrid_f1``       hybrid F1 on the half that chose the threshold, which the measures
                               above do not see
 ``vault_f1, vault_log_odds``  F1 and log odds ratio on the vault, for linked pairs
@@ -53,6 +60,27 @@ resample families, and the tests weight records by 1 / family size.
 ``probe_hybrid_f1``           the same of the supervised reference, which has seen labels and is no
                               baseline; empty without one
 ============================  =================================================================
+
+====  =============================================================================================
+[1]   Simon & Zou, InterPLM, Nature Methods 2025
+[2]   Matthews, Biochimica et Biophysica Acta 405:442, 1975
+[3]   Hanley & McNeil, Radiology 143:29, 1982
+[4]   as scikit-learn defines ``average_precision_score``
+[5]   Haldane, Annals of Human Genetics 20:309, 1956; Anscombe, Biometrika 43:461, 1956
+[6]   Efron, Annals of Statistics 7:1, 1979; of clusters: Field & Welsh, J. R. Stat. Soc. B 69:369,
+      2007
+[7]   Phipson & Smyth, Stat. Appl. Genet. Mol. Biol. 9:39, 2010; draws stop early: Besag &
+      Clifford, Biometrika 78:301, 1991; statistics: :mod:`sci_interp.enrichment.scores` and
+      :mod:`sci_interp.enrichment.family_means`
+[8]   the intersection-union test: Berger, Technometrics 24:295, 1982
+[9]   Benjamini & Hochberg, J. R. Stat. Soc. B 57:289, 1995; on request Benjamini & Yekutieli,
+      Annals of Statistics 29:1165, 2001, or Westfall & Young, Resampling-Based Multiple Testing,
+      Wiley 1993
+[10]  both halves once: this library's two-stage test, ``docs/statistics.md``
+====  =============================================================================================
+
+Precision, recall, F1 and lift are the ratios written out; the effective number of families that
+makes a pair *not identifiable* is Kish's (Survey Sampling, 1965).
 
 Rows without p were not tested: they are here as a label's best feature or for their F1.
 
@@ -107,9 +135,9 @@ COLUMNS: tuple[str, ...] = (
 #: Columns that repeat those of instances where no event has several of these.
 EVENTS = ("n_events", "event_recall")
 SHOWN = (
-    "feature", "label", "n_instances", "precision", "instance_recall", *EVENTS, "f1", "hybrid_f1",
-    "log_odds", "log_odds_low", "log_odds_high", "p", "q_class", "class", "best_baseline",
-    "best_baseline_hybrid_f1", "probe_hybrid_f1",
+    "feature", "label", "extent", "n_instances", "precision", "instance_recall", *EVENTS, "f1",
+    "hybrid_f1", "log_odds", "log_odds_low", "log_odds_high", "p", "q_class", "class",
+    "best_baseline", "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
 #: Class of a pair that was given no p.
 NOT_TESTED: LinkClass = "not tested"
@@ -259,7 +287,9 @@ def format_table(table: pd.DataFrame, *, n_rows: int = 20) -> str:
     if table.empty:
         return "no pair to report"
     first = table.drop_duplicates("label").head(n_rows)
-    shown = [name for name in SHOWN if has_events(table) or name not in EVENTS]
+    has_whole = "extent" in table and bool((table["extent"] == "records").any())
+    hidden = {*(() if has_events(table) else EVENTS), *(() if has_whole else ("extent",))}
+    shown = [name for name in SHOWN if name not in hidden]
     text: str = first[shown].to_string(index=False, float_format="{:.3g}".format)
     rest = len(table) - len(first)
     return text + (f"\n... and {rest} more rows" if rest > 0 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from sci_interp.enrichment.selection import (
 )
 from sci_interp.enrichment.summary import always_on_f1
 from sci_interp.enrichment.table import COLUMNS, build_table, sort_rows
+from sci_interp.enrichment.table import __doc__ as documentation
 from sci_interp.enrichment.universes import SharedUniverses
 from sci_interp.errors import InputError, StoreError
 from sci_interp.schema import BIN_FLOORS
@@ -167,6 +169,15 @@ def test_what_was_not_tested_is_called_so_and_the_design_stands_above_the_table(
     assert "Labels: 3, of which 3 are in 8 families of each half" in above
     free = enrich(made.features, world.known, **FAST)
     assert "Tested: at most" not in free.format().partition("n_instances")[0]
+
+
+def test_every_column_is_documented_once_and_every_source_is_named():
+    first, _, sources = (documentation or "").partition("\n====  ")
+    names = re.findall(r"^``([^`]+)``", first, flags=re.MULTILINE)
+    listed = [name.strip() for words in names for name in words.split(",")]
+    assert sorted(listed) == sorted(COLUMNS)
+    cited = {int(number) for number in re.findall(r"\[(\d+)\]", first)}
+    assert cited == {int(number) for number in re.findall(r"^\[(\d+)\] ", sources, re.MULTILINE)}
 
 
 def test_thresholds_maximise_hybrid_f1_and_prefer_the_higher(world):
