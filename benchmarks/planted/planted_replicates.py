@@ -57,15 +57,15 @@ class Planted:
         Part of the seeds of its replicates.
     rules : mapping of name to rule
         Rules beside ours.
-    candidates : bool
-        Whether candidates are asked for.
+    n_candidates : int
+        Replicates, the first ones, of which candidates are asked for.
     """
 
     title: str
     law: Law | Climate
     number: int
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
-    candidates: bool = False
+    n_candidates: int = 0
 
     def build(self, seed: int, replicate: int) -> World:
         """Draw one replicate."""
@@ -114,7 +114,7 @@ class Learned:
 
 
 WORLDS: Mapping[str, Planted | Learned] = {
-    "proteins": Planted("proteins", PROTEINS, 0, candidates=True),
+    "proteins": Planted("proteins", PROTEINS, 0, n_candidates=20),
     "weather": Planted("weather", WEATHER, 1, {**RULES, **GRID_RULES}),
     "weather-short": Planted(
         "weather, seasons of 12 days", SHORT_SEASONS, 4, {**RULES, **GRID_RULES}
@@ -123,7 +123,7 @@ WORLDS: Mapping[str, Planted | Learned] = {
     "null-weather": Planted("pure null, weather-like", WEATHER_NULLS, 3, {**RULES, **GRID_RULES}),
     "sae-sequences": Learned("autoencoders on sequences", SAE_SEQUENCES, 5),
     "sae-grid": Learned("autoencoders on a grid", SAE_GRID, 6),
-    "heldout-proteins": Planted("held out: proteins", HELDOUT_PROTEINS, 7, candidates=True),
+    "heldout-proteins": Planted("held out: proteins", HELDOUT_PROTEINS, 7, n_candidates=20),
     "heldout-weather": Planted("held out: weather", HELDOUT_WEATHER, 8, {**RULES, **GRID_RULES}),
     "heldout-null": Planted("held out: pure null, protein-like", HELDOUT_NULLS, 9),
 }
@@ -158,7 +158,7 @@ def run_planted(planted: Planted, seed: int, replicate: int, folder: Path) -> di
             halves: dict[str, Half] = {half.split: half for half in counted.halves}
             found["intervals"] = score_intervals(world, result.table, population)
             found["units"] = score_units(world, result.table, population, halves)
-        if planted.candidates:
+        if replicate < planted.n_candidates:
             begun = time.monotonic()
             candidates = si.surface(
                 world.features,

@@ -177,10 +177,11 @@ def _format_intervals(found: list[Found]) -> list[str]:
 
 
 def _format_listed(found: list[Found]) -> list[str]:
-    if "candidates" not in found[0]:
+    found = [one for one in found if "candidates" in one]
+    if not found:
         return []
     lines = [
-        "Candidates, features of hidden concepts that no label names:",
+        f"Candidates, features of hidden concepts that no label names ({len(found)} replicates):",
         "",
         "| list | precision | recall | average precision |",
         "|---" * 4 + "|",

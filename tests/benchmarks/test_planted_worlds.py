@@ -110,7 +110,10 @@ def test_traps_are_what_they_say(world):
         place = tokens - starts[np.searchsorted(starts, tokens, "right") - 1]
         assert (place < 30).mean() > 0.97
     for feature in features_of(world, "one giant family"):
-        assert len(np.unique(block_of(world, tokens_with(world, feature, STRONG)))) == 1
+        _, count = np.unique(
+            block_of(world, tokens_with(world, feature, STRONG)), return_counts=True
+        )
+        assert count.max() > 0.9 * count.sum()
     assert not world.of_kind("sticky null")[:, features_of(world, "clear")].any()
     assert world.linked.sum() == 2 * len(world.labels)
 
