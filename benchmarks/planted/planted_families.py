@@ -66,14 +66,17 @@ class Families(NamedTuple):
         Tokens that all homologues share.
     first : (n_families + 1,) int64
         First record of every family.
-    offset : (n_records,) int64
-        Tokens of a record before those shared.
+    cut, inserted : (n_records,) int64
+        Shared tokens before which a record has some of its own, and how many. They lie in the
+        middle of the chain: were they at an end, all that is said to share nothing but its
+        distance from that end would share them too.
     """
 
     axis: TokenAxis
     length: Ints
     first: Ints
-    offset: Ints
+    cut: Ints
+    inserted: Ints
 
 
 class Sites(NamedTuple):
@@ -98,20 +101,22 @@ def draw_families(
 ) -> Families:
     """Make records of families; ``name`` decides which of them are in which half."""
     family = np.repeat(np.arange(len(sizes)), sizes)
-    offset = random.integers(0, 4, len(family))
+    inserted = random.integers(0, 7, len(family))
     table = pd.DataFrame(
         {
             "record": [f"{name}f{at:05d}r{row}" for row, at in enumerate(family)],
             "block": [f"{name}f{at:05d}" for at in family],
-            "n_tokens": lengths[family] + offset + random.integers(0, 4, len(family)),
+            "n_tokens": lengths[family] + inserted,
             "family": family,
-            "offset": offset,
+            "cut": (lengths[family] * random.uniform(0.4, 0.6, len(family))).astype(np.int64),
+            "inserted": inserted,
         }
     )
     axis = TokenAxis.build(table, fractions)
     drawn = table.set_index("record").loc[axis.records["record"]]
     order = drawn["family"].to_numpy()[axis.block_starts[:-1]]
-    return Families(axis, lengths[order], axis.block_starts, drawn["offset"].to_numpy(np.int64))
+    cut, own = (drawn[name].to_numpy(np.int64) for name in ("cut", "inserted"))
+    return Families(axis, lengths[order], axis.block_starts, cut, own)
 
 
 def draw_sites(random: Random, families: Families, concept: Concept) -> Sites:
@@ -135,11 +140,14 @@ def draw_sites(random: Random, families: Families, concept: Concept) -> Sites:
 
 
 def place_sites(families: Families, sites: Sites) -> Placed:
-    """Lay sites out in every record of their families."""
+    """Lay sites out in every record of their families; what a record inserts belongs to them."""
     first, last = families.first[sites.family], families.first[sites.family + 1]
     site, record = tokens_of(first, last)
-    origin = families.axis.record_starts[record] + families.offset[record]
-    return Placed(site, record, origin + sites.start[site], origin + sites.stop[site])
+    origin, cut = families.axis.record_starts[record], families.cut[record]
+    start, stop = sites.start[site], sites.stop[site]
+    start = start + families.inserted[record] * (start >= cut)
+    stop = stop + families.inserted[record] * (stop > cut)
+    return Placed(site, record, origin + start, origin + stop)
 
 
 def fire(random: Random, families: Families, sites: Sites) -> Activity:

@@ -89,9 +89,10 @@ def draw_sequences(
         shared[token] = np.broadcast_to(motif, place.shape)[kept]
     letters = random.integers(0, N_LETTERS, families.axis.n_tokens)
     family = np.repeat(np.arange(len(length)), np.diff(families.first))
-    start = families.axis.record_starts[:-1] + families.offset
-    record, token = tokens_of(start, start + length[family])
-    source = token - start[record] + origin[family[record]]
+    start = families.axis.record_starts[:-1]
+    record, place = tokens_of(np.zeros(len(family), np.int64), length[family])
+    token = start[record] + place + families.inserted[record] * (place >= families.cut[record])
+    source = place + origin[family[record]]
     fresh = random.random(len(token)) < MUTATED
     letters[token] = np.where(fresh, letters[token], shared[source])
     return Sequences(families.axis, letters)

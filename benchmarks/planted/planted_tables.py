@@ -18,10 +18,6 @@ __all__ = [
 ]
 
 Q = 0.05
-#: Smallest power of clear and of sub-concept links, and of links in weather.
-CLEAR, SUB, WEATHER = 0.93, 0.60, 0.95
-COVERAGE = (0.93, 0.97)
-PRECISION, RECALL = 0.97, 0.95
 
 Found = dict[str, Any]
 
@@ -70,13 +66,15 @@ def format_planted(worlds: Mapping[str, list[Found]], signature: Sequence[str]) 
     signature
         Date, hardware and versions, as lines of a list.
     """
+    from planted_aims import format_aims
     from planted_replicates import WORLDS
 
     lines = ["# Planted truth", ""]
     for world, found in worlds.items():
         command = f"python benchmarks/planted/run_planted.py --world {world}"
         lines.append(f"    {command} --replicates {len(found)} --out OUT")
-    lines += ["", *signature, *NOTES]
+    lines += ["", *signature, *NOTES, "", "## What is asked, and what is met", ""]
+    lines += format_aims(worlds, {world: WORLDS[world].title for world in worlds})
     for world, found in worlds.items():
         lines += ["", f"## {WORLDS[world].title[:1].upper()}{WORLDS[world].title[1:]}", ""]
         lines += [_describe(found), ""]
