@@ -83,6 +83,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--patience", type=int, help="tokens without progress; then it ends early")
     parser.add_argument("--accumulate", type=int, help="micro-batches of a step; less memory")
+    parser.add_argument("--device", help="cpu (default), cuda, cuda:1, or auto")
     parser.add_argument(
         "--parallel", action="store_true", help="share each batch with torchrun's other processes"
     )
@@ -101,6 +102,7 @@ def _train(chosen: argparse.Namespace) -> None:
         "accumulate",
         "patience",
         "precision",
+        "device",
     )
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
     si.train(

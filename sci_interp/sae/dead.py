@@ -6,7 +6,6 @@ import torch
 
 from .gradients import reconstruction_pass
 from .pattern import Pattern
-from .selection import highest_of_rows
 from .weights import Weights
 
 __all__ = ["add_auxiliary"]
@@ -25,6 +24,7 @@ def add_auxiliary(
     step: int,
     factor: float,
     signed: bool = False,
+    patterns: type[Pattern] = Pattern,
 ) -> None:
     """Add the gradient of ``factor * |residual - its reconstruction by dead features|^2``.
 
@@ -47,6 +47,8 @@ def add_auxiliary(
         Weight of the loss.
     signed
         Whether activations may be negative.
+    patterns
+        Holds the active entries.
     """
     rows, residual = rows[step % STRIDE :: STRIDE], -error[step % STRIDE :: STRIDE]
     if len(dead) == 0 or len(rows) == 0:
@@ -54,8 +56,7 @@ def add_auxiliary(
     part = weights.of_features(dead)
     pre = torch.addmm(part.encoder_bias, rows, part.encoder.t())
     n_active = max(1, min(weights.width // 2, len(dead)))
-    indptr, feature, _ = highest_of_rows(pre.abs() if signed else pre, n_active)
-    pattern = Pattern.of(indptr, feature, len(dead))
+    pattern = patterns.highest(pre.abs() if signed else pre, n_active)
     learned = reconstruction_pass(
         rows.contiguous(), part, pattern, target=residual, signed=signed
     ).gradient

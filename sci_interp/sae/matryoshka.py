@@ -31,7 +31,8 @@ class Matryoshka(BatchTopK):
         """Return the mean loss of all prefixes, and its gradients."""
         value = values_of(rows, weights, pattern)
         sizes = prefix_sizes(weights.n_features)
-        level = torch.bucketize(pattern.feature, torch.tensor(sizes), right=True)
+        edges = torch.tensor(sizes, device=rows.device)
+        level = torch.bucketize(pattern.feature, edges, right=True)
         kept = [level == at for at in range(len(sizes))]
         parts = [pattern.subset(mask) for mask in kept]
         errors = [weights.decoder_bias - rows]

@@ -8,6 +8,8 @@ As in torch's DistributedDataParallel, every process holds all weights, gradient
 the processes by all-reduce, and each then takes the same step. Every process reads every block of
 tokens, and computes with its rows of the batch alone: what is divided is the arithmetic, not the
 reading. The first process writes; the output folder is one that all see.
+
+On CUDA devices each process has that of its local rank, and NCCL adds what is there.
 """
 
 from __future__ import annotations
@@ -97,11 +99,18 @@ ALONE = Team()
 
 
 @contextmanager
-def join_team(batch_size: int) -> Iterator[Team]:
+def join_team(batch_size: int, device: torch.device) -> Iterator[Team]:
     """Join the processes that ``torchrun`` started, and leave them at the end.
 
     Without ``torchrun``, or with one process, nothing is joined. A process group that exists is
     used and left as it is.
+
+    Parameters
+    ----------
+    batch_size
+        Tokens of a step.
+    device
+        Where each process computes.
 
     Raises
     ------
@@ -121,7 +130,8 @@ def join_team(batch_size: int) -> Iterator[Team]:
         return
     joined = not distributed.is_initialized()
     if joined:
-        distributed.init_process_group("gloo")
+        on_device = device.type == "cuda"
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_device else "gloo")
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
     finally:

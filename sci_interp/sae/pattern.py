@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from . import products
 from .memory import reused
-from .selection import over_rows
+from .selection import highest_of_rows, over_rows
 
 __all__ = ["Pattern"]
 
@@ -41,6 +41,12 @@ class Pattern:
     def of(cls, indptr: NDArray[np.int64], feature: NDArray[np.int64], n_features: int) -> Pattern:
         """Wrap numpy arrays without a copy."""
         return cls(torch.from_numpy(indptr), torch.from_numpy(feature), n_features)
+
+    @classmethod
+    def highest(cls, pre: torch.Tensor, k: int) -> Pattern:
+        """Return the ``k`` highest positive entries of every row ``(n_rows, n_features)``."""
+        indptr, feature, _ = highest_of_rows(pre, k)
+        return Pattern.of(indptr, feature, pre.shape[1])
 
     @property
     def _entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -64,7 +64,7 @@ class PreActivation:
         if self._bytes is None:
             self._encoder = weights.encoder.to(self.dtype)
             self._bias = weights.encoder_bias.to(self.dtype)
-        self._out = torch.empty(0, weights.n_features, dtype=self.dtype)
+        self._out = weights.encoder.new_empty(0, weights.n_features, dtype=self.dtype)
         self._lengths: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self._lost = torch.empty(0)
 
@@ -81,7 +81,7 @@ class PreActivation:
         """Return pre-activations ``(n_tokens, n_features)``, valid until the next call."""
         if len(self._out) < len(rows):
             n_rows = max(len(rows), Bytes.FEWEST)
-            self._out = torch.empty(n_rows, self.weights.n_features, dtype=self.dtype)
+            self._out = self._out.new_empty(n_rows, self.weights.n_features)
         out = self._out[: len(rows)]
         if self._bytes is not None:
             self._lost = self._bytes.product(rows, self._out)

@@ -17,6 +17,7 @@ from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.manifest import begin_artefact, finish_artefact, write_atomically
 from sci_interp.source import ActivationSource, StackedSource
 
+from .engine import HOST, Engine
 from .files import KIND, read_tensors, write_sae
 from .initialisation import initial_weights
 from .model import SparseAutoencoder
@@ -63,6 +64,8 @@ class Session:
         Of the artefact.
     team
         Processes that run it together; the first writes.
+    engine
+        What to compute with; has no part in the artefact's settings.
 
     Attributes
     ----------
@@ -75,13 +78,20 @@ class Session:
     trainer: Trainer
     prepared: Preparation
 
-    def __init__(self, settings: TrainingSettings, folder: Path, team: Team = ALONE) -> None:
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        folder: Path,
+        team: Team = ALONE,
+        engine: Engine = HOST,
+    ) -> None:
         if team.size > 1 and settings.revival == "resampling":
             raise InputError(
                 "resampling looks at whole batches, and each process has its share",
                 todo='Choose revival="auxiliary", or one process',
             )
         self.team = team
+        self.engine = engine
         self.settings = settings
         self.folder = folder
         self._checkpoint = folder / CHECKPOINT_FILE
@@ -118,29 +128,31 @@ class Session:
             self._resume(read_tensors(self._checkpoint))
         else:
             self._start(torch.from_numpy(sample()))
+        self._placed = self.engine.place_preparation(self.prepared)
 
     def update(self, values: NDArray[np.float32]) -> None:
         """Do one step on the activations of a batch."""
-        rows = self.team.share(torch.from_numpy(values))
-        self.trainer.update(self.prepared.apply(rows))
+        self.trainer.update(self._prepare(self.team.share(torch.from_numpy(values))))
 
     def save(self) -> None:
         """Write a checkpoint."""
         if self.team.rank > 0:
             return
         state = {**self.trainer.state(), **self.prepared.state()}
-        write_atomically(self._checkpoint, save_tensors(state))
+        on_host = {name: held.cpu() for name, held in state.items()}
+        write_atomically(self._checkpoint, save_tensors(on_host))
 
     def calibrate(self, batches: Iterable[NDArray[np.float32]]) -> None:
         """Learn thresholds from training batches, with the final weights."""
-        self.trainer.calibrate(self.prepared.apply(torch.from_numpy(values)) for values in batches)
+        self.trainer.calibrate(self._prepare(torch.from_numpy(values)) for values in batches)
 
     def assemble(self, source: ActivationSource) -> SparseAutoencoder:
         """Return the autoencoder, whose scale and firing rate are still to be measured."""
         trainer, settings = self.trainer, self.settings
         columns = ("step", "fvu", "l0", "dead_fraction")
         curve = [dict(zip(columns, point, strict=True)) for point in trainer.curve]
-        weights = trainer.sparsity.finish(self.prepared.finish(trainer.weights))
+        trained = Weights.from_named({name: held.cpu() for name, held in trainer.weights.named()})
+        weights = trainer.sparsity.finish(self.prepared.finish(trained))
         read, written = self.prepared.units.split(settings.n_read)
         return SparseAutoencoder(
             weights=weights,
@@ -159,13 +171,16 @@ class Session:
 
     def release(self) -> None:
         """Let go of the state, once the autoencoder is assembled."""
-        del self.trainer, self.prepared
+        del self.trainer, self.prepared, self._placed
 
     def finish(self, sae: SparseAutoencoder) -> None:
         """Write the artefact."""
         write_sae(sae, self.folder)
         finish_artefact(self.folder)
         self._checkpoint.unlink(missing_ok=True)
+
+    def _prepare(self, values: torch.Tensor) -> torch.Tensor:
+        return self._placed.apply(self.engine.move(values))
 
     def _start(self, sample: torch.Tensor) -> None:
         if not torch.isfinite(sample).all():
@@ -174,7 +189,7 @@ class Session:
         rows = self.prepared.apply(sample)
         weights = initial_weights(rows, self.settings)
         self.team.equalise(tensor for _, tensor in weights.named())
-        self.trainer = Trainer(weights, self.settings, self.team)
+        self.trainer = Trainer(weights, self.settings, self.team, self.engine)
         self.trainer.begin(rows)
 
     def _resume(self, state: dict[str, torch.Tensor]) -> None:
@@ -182,7 +197,7 @@ class Session:
             names = [field.name for field in fields(Weights)]
             weights = Weights(**{name: torch.empty_like(state[name]) for name in names})
             self.prepared = Preparation.resume(self.settings, state)
-            self.trainer = Trainer(weights, self.settings, self.team)
+            self.trainer = Trainer(weights, self.settings, self.team, self.engine)
             self.trainer.restore(state)
         except KeyError as error:
             raise StoreError(

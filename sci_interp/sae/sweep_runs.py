@@ -19,7 +19,9 @@ __all__ = ["ALWAYS", "resolve_runs"]
 ALWAYS = ("architecture", "features", "k", "seed")
 
 #: Arguments of ``train`` that are the sweep's own.
-_NOT_OF_A_RUN = ("source", "out", "checkpoint_every", "progress", "block_seed", "parallel")
+_NOT_OF_A_RUN = ("source", "out", "checkpoint_every", "progress", "block_seed")
+#: Arguments of ``train`` that a sweep has not: it runs in one process, on the processor.
+_NOT_OF_A_SWEEP = ("device", "parallel")
 
 
 def resolve_runs(
@@ -59,6 +61,8 @@ def resolve_runs(
     given = [{**common, **run} for run in _list_runs(runs, grid)]
     defaults = _defaults()
     for name in sorted({name for run in given for name in run}):
+        if name in _NOT_OF_A_SWEEP:
+            raise InputError(f"a sweep has no {name}", todo=f"Call train with {name} for each run")
         if name in shared or name in _NOT_OF_A_RUN:
             raise InputError(
                 f"{name} is one for all runs of a sweep", todo=f"Give {name} to sweep itself"
@@ -104,7 +108,8 @@ def _list_runs(
 def _defaults() -> dict[str, Any]:
     """Return what ``train`` takes where a run says nothing."""
     parameters = inspect.signature(train).parameters.values()
-    return {each.name: each.default for each in parameters if each.name not in _NOT_OF_A_RUN}
+    others = {*_NOT_OF_A_RUN, *_NOT_OF_A_SWEEP}
+    return {each.name: each.default for each in parameters if each.name not in others}
 
 
 def _names(runs: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[str]:

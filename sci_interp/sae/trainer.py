@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -9,8 +10,8 @@ import torch
 from sci_interp.errors import NotFiniteError
 
 from .accumulation import accumulate_passes
-from .adam import Adam
 from .dead import add_auxiliary
+from .engine import HOST, Engine
 from .gradients import Pass
 from .parallel import ALONE, Team
 from .patience import Patience
@@ -37,6 +38,8 @@ class Trainer:
         Of the run.
     team
         Processes that learn together.
+    engine
+        What to compute with; it places the weights.
 
     Attributes
     ----------
@@ -48,8 +51,14 @@ class Trainer:
         Of single training batches.
     """
 
-    def __init__(self, weights: Weights, settings: TrainingSettings, team: Team = ALONE) -> None:
-        self.weights = weights
+    def __init__(
+        self,
+        weights: Weights,
+        settings: TrainingSettings,
+        team: Team = ALONE,
+        engine: Engine = HOST,
+    ) -> None:
+        self.weights = weights = engine.place(weights)
         self.settings = settings
         self.sparsity = sparsity_of(settings.architecture, settings.k)
         self.sparsity.prepare(settings, weights)
@@ -57,10 +66,11 @@ class Trainer:
         self.end = settings.n_steps
         self._patience = Patience(settings)
         self.curve: list[tuple[float, float, float, float]] = []
-        self._adam = Adam(dict(weights.named()) | self.sparsity.parameters())
+        self._adam = engine.adam(dict(weights.named()) | self.sparsity.parameters())
         self._pre = PreActivation(self.sparsity.reader(weights), settings.precision)
         self._team = team
-        self._silent = torch.zeros(settings.features, dtype=torch.int64)
+        self._engine = engine
+        self._silent = weights.encoder.new_zeros(settings.features, dtype=torch.int64)
 
     @torch.no_grad()
     def begin(self, rows: torch.Tensor) -> None:
@@ -82,32 +92,24 @@ class Trainer:
         """
         read = self._read(rows)
         done = accumulate_passes(rows, self.settings.accumulate, self._learn)
-        if not torch.isfinite(self._team.add(done.loss)):
-            raise NotFiniteError(
-                f"the loss of training step {self.step} is not finite",
-                todo="Check the activations for NaN or infinity, or lower the learning rate",
-            )
-        n_rows = len(rows) * self._team.size
-        counts = self._team.add(done.counts)
-        self._silent += n_rows
-        self._silent[counts > 0] = 0
-        if self.settings.revival == "auxiliary" and self.settings.auxiliary > 0:
+        n_active, n_dead = self._look(done, len(rows) * self._team.size)
+        if n_dead and self.settings.revival == "auxiliary" and self.settings.auxiliary > 0:
             add_auxiliary(
                 done.gradient,
                 self.weights,
-                self._dead(),
+                self._dead(n_dead),
                 rows=read,
                 error=done.error,
                 step=self.step,
                 factor=self.settings.auxiliary,
                 signed=self.sparsity.signed,
+                patterns=self._engine.patterns,
             )
-        n_active = int(counts.sum()) / n_rows
         self._team.average([*dict(done.gradient.named()).values(), *done.own.values()])
         self._descend(done, n_active)
         in_full = self.end == self.settings.n_steps
         if in_full and self.settings.resamples_at(self.step):
-            self._resample(done.error, read)
+            self._resample(n_dead, done.error, read)
         if self.step % max(1, self.settings.n_steps // CURVE_POINTS) == 0:
             self._record(done.error, n_active)
         self.step += 1
@@ -117,7 +119,7 @@ class Trainer:
     @torch.no_grad()
     def calibrate(self, batches: Iterable[torch.Tensor]) -> None:
         """Let the architecture learn its thresholds from normalised batches."""
-        self.sparsity.calibrate(self._pre(self._read(rows)) for rows in batches)
+        self.sparsity.calibrate(self._pre(self._read(rows)).cpu() for rows in batches)
 
     def describe(self) -> str:
         """Return the last point of the curve in words."""
@@ -159,8 +161,24 @@ class Trainer:
         self._pre.refresh()
 
     def _learn(self, rows: torch.Tensor) -> Pass:
-        pattern = self.sparsity.select(self._pre(self._read(rows)))
+        pattern = self._engine.select(self.sparsity, self._pre(self._read(rows)))
         return self.sparsity.learn(rows, self.weights, pattern)
+
+    def _look(self, done: Pass, n_rows: int) -> tuple[float, int]:
+        """Check the loss, and return mean activity and the number of dead features.
+
+        All that the host needs to know of a step is read at once: a device is waited for once.
+        """
+        loss, counts = self._team.add(done.loss), self._team.add(done.counts)
+        self._silent.add_(n_rows).masked_fill_(counts > 0, 0)
+        n_dead = (self._silent > self.settings.dead_after).sum()
+        read = torch.stack([held.double() for held in (loss, counts.sum(), n_dead)]).tolist()
+        if not math.isfinite(read[0]):
+            raise NotFiniteError(
+                f"the loss of training step {self.step} is not finite",
+                todo="Check the activations for NaN or infinity, or lower the learning rate",
+            )
+        return read[1] / n_rows, int(read[2])
 
     def _descend(self, done: Pass, n_active: float) -> None:
         if self.sparsity.unit_decoder:
@@ -175,15 +193,15 @@ class Trainer:
     def _read(self, rows: torch.Tensor) -> torch.Tensor:
         return rows[:, : self.weights.width].contiguous()
 
-    def _dead(self) -> torch.Tensor:
-        return torch.nonzero(self._silent > self.settings.dead_after).flatten()
+    def _dead(self, n_dead: int) -> torch.Tensor:
+        return self._engine.marked(self._silent > self.settings.dead_after, n_dead)
 
-    def _resample(self, error: torch.Tensor, read: torch.Tensor) -> None:
+    def _resample(self, n_dead: int, error: torch.Tensor, read: torch.Tensor) -> None:
         seed = (self.settings.seed << 32) + self.step
         generator = torch.Generator().manual_seed(seed)
         fresh = resample(
             self.weights,
-            self._dead(),
+            self._dead(n_dead),
             error=error,
             rows=read,
             generator=generator,

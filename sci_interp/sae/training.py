@@ -16,6 +16,7 @@ from sci_interp.progress import track
 from sci_interp.schema import Split
 from sci_interp.source import ActivationSource, StackedSource
 
+from .device import engine_for
 from .files import load_sae
 from .model import SparseAutoencoder
 from .normalisation import CentreKind, NormalisationKind
@@ -54,6 +55,7 @@ def train(
     block_seed: int | None = None,
     accumulate: int = 1,
     patience: int | None = None,
+    device: str = "cpu",
     parallel: bool = False,
     checkpoint_every: int = 100,
     progress: bool = True,
@@ -78,6 +80,11 @@ def train(
         processor, the seed.
     accumulate, patience
         See there; None trains on all ``n_tokens``.
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or ``"auto"``: a CUDA device where there is one that
+        can do what the other settings ask. See :class:`sci_interp.sae.device.DeviceEngine` for
+        what repeats there. A run can continue on another device under the same ``precision``,
+        which ``"auto"`` chooses by the device.
     parallel
         Whether the processes that ``torchrun`` started learn together, each from its share of
         every batch: see :mod:`sci_interp.sae.parallel`. The weights are those of one process but
@@ -96,6 +103,9 @@ def train(
     StoreError
         If the folder holds other work.
     """
+    engine = engine_for(
+        device, architecture=architecture, revival=revival, precision=precision, parallel=parallel
+    )
     settings = resolve_settings(
         features=features,
         k=k,
@@ -117,7 +127,7 @@ def train(
         centre=centre,
         whitening=whitening,
         widths=source.widths if isinstance(source, StackedSource) else (),
-        precision=precision,
+        precision=engine.precision(precision),
         block_seed=block_seed,
         accumulate=accumulate,
         patience=patience,
@@ -130,8 +140,8 @@ def train(
         seed=seed,
         block_seed=settings.block_seed,
     )
-    with join_team(batch_size) if parallel else nullcontext(ALONE) as team:
-        session = Session(settings, Path(out), team)
+    with join_team(batch_size, engine.device) if parallel else nullcontext(ALONE) as team:
+        session = Session(settings, Path(out), team, engine)
         if not session.claim(source):
             with clear_on_mistake(session.folder, committed=CHECKPOINT_FILE):
                 _run(session, batches, checkpoint_every=checkpoint_every, progress=progress)

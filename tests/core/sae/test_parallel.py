@@ -125,7 +125,7 @@ def test_what_cannot_be_shared_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match="batch_size=256 is not divided by 3 processes"):
         train_small(tmp_path / "sae", parallel=True)
-    monkeypatch.setattr("sci_interp.sae.training.join_team", lambda _: fake_team())
+    monkeypatch.setattr("sci_interp.sae.training.join_team", lambda *_: fake_team())
     with pytest.raises(InputError, match="resampling looks at whole batches"):
         train_small(tmp_path / "sae", parallel=True, revival="resampling")
     assert not (tmp_path / "sae").exists()
