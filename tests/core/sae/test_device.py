@@ -14,6 +14,7 @@ from device_world import BESIDE, batches_for, draw, require_close, trainer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sae_world import random_sae
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sci_interp.errors import NotFiniteError
 from sci_interp.sae.dead import add_auxiliary
@@ -150,6 +151,31 @@ def test_loss_and_gradients_are_those_of_the_compiled_pass(architecture) -> None
     torch.testing.assert_close(two.error, one.error, rtol=1e-5, atol=1e-5)
     require_close(two.gradient, one.gradient, rtol=1e-5)
     assert torch.equal(one.counts, two.counts)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most numbers that an operation returned."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for each in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(each, torch.Tensor):
+                self.most = max(self.most, each.numel())
+        return made
+
+
+@pytest.mark.parametrize("architecture", DEVICE_ARCHITECTURES)
+def test_no_tensor_has_a_row_of_channels_for_every_entry(architecture) -> None:
+    """The largest is that of the batch, not 16 times it as the gathered rows would be."""
+    (rows,) = batches_for(architecture, 1)
+    weights = random_sae(width=32).weights
+    pattern = BESIDE.select(sparsity_of(architecture, 16), draw(128, 64))
+    with Largest() as seen:
+        sparsity_of(architecture, 16).learn(rows, weights, pattern)
+    assert len(pattern.feature) == 16 * 128
+    assert 0 < seen.most <= rows.numel()
 
 
 @pytest.mark.parametrize("signed", [False, True])
