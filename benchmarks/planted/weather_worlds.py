@@ -114,7 +114,7 @@ WEATHER = Climate(
 )
 #: The same with so short seasons that few blocks carry most of a label.
 SHORT_SEASONS = replace(WEATHER, n_days=12, rate=3.0)
-WEATHER_NULLS = Climate({"smooth null": 40}, linked=False)
+WEATHER_NULLS = Climate({"smooth null": 40}, n_days=15, rate=4.0, linked=False)
 
 #: Concepts of activations in which autoencoders are trained.
 SAE_GRID = Climate(
