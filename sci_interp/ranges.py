@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .disk import sync_file, sync_folder
 from .errors import StoreError
-from .manifest import sync_folder
 from .schema import START
 
 __all__ = ["RangeReader", "RangeWriter", "merge_ranges"]
@@ -77,7 +76,12 @@ class RangeWriter:
         narrow = {name: pa.int32() if name in _NARROW else pa.int64() for name in columns}
         self._schema = pa.schema(list(narrow.items()))
         with _typed_errors(path):
-            self._writer = pq.ParquetWriter(self._temporary, self._schema, compression="zstd")
+            self._handle = self._temporary.open("wb")
+            try:
+                self._writer = pq.ParquetWriter(self._handle, self._schema, compression="zstd")
+            except BaseException:
+                self._handle.close()
+                raise
         self._parts: list[tuple[NDArray[np.int64], ...]] = []
         self._n_rows = 0
 
@@ -116,16 +120,25 @@ class RangeWriter:
         trace: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self._writer.close()
-            self._temporary.unlink(missing_ok=True)
+            self._abandon()
             return
-        with _typed_errors(self._path):
-            self._flush(final=True)
-            self._writer.close()
-            with self._temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
-            self._temporary.replace(self._path)
-            sync_folder(self._path.parent)
+        try:
+            with _typed_errors(self._path):
+                self._flush(final=True)
+                self._writer.close()
+                self._handle.close()
+                sync_file(self._temporary)
+                self._temporary.replace(self._path)
+                sync_folder(self._path.parent)
+        except StoreError:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Let go of the file; what the disk refuses now is of no more use."""
+        for let_go in (self._writer.close, self._handle.close, self._temporary.unlink):
+            with suppress(OSError):
+                let_go()
 
 
 @contextmanager

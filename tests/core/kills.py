@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Task = Callable[[Path], object]
@@ -28,7 +28,7 @@ def run_killed(task: str, folder: Path, *, n_trials: int, seed: int = 0) -> dict
     Parameters
     ----------
     task
-        ``"module:function"``, importable from ``tests/core``.
+        ``"module:function"``, importable from ``tests/core`` or ``tests/reliability``.
     folder
         Receives ``whole`` and ``trial0``, ``trial1`` ... : finished artefacts to compare.
     n_trials
@@ -43,10 +43,29 @@ def run_killed(task: str, folder: Path, *, n_trials: int, seed: int = 0) -> dict
         ``n_kills``: attempts that were killed; ``n_events``: fsyncs, renames and removals of one
         whole run.
     """
+    return _run([task], folder, n_trials=n_trials, seed=seed)[0]
+
+
+def run_each_killed(
+    tasks: Sequence[str], folder: Path, *, n_trials: int, seed: int = 0
+) -> dict[str, dict[str, int]]:
+    """Do what :func:`run_killed` does for several tasks of one module, in one process.
+
+    Returns
+    -------
+    dict
+        Counts by task; the folders of a task lie in one that is named as its function.
+    """
+    counts = _run(tasks, folder, n_trials=n_trials, seed=seed)
+    return dict(zip(tasks, counts, strict=True))
+
+
+def _run(tasks: Sequence[str], folder: Path, *, n_trials: int, seed: int) -> list[dict[str, int]]:
     here = Path(__file__).resolve()
-    paths = [here.parent, here.parents[2], here.parents[2] / "adapters"]
+    paths = [here.parent, here.parents[1] / "reliability"]
+    paths += [here.parents[2], here.parents[2] / "adapters"]
     done = subprocess.run(
-        [sys.executable, str(here), task, str(folder), str(n_trials), str(seed)],
+        [sys.executable, str(here), str(folder), str(n_trials), str(seed), *tasks],
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
@@ -55,11 +74,11 @@ def run_killed(task: str, folder: Path, *, n_trials: int, seed: int = 0) -> dict
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=300 + 30 * n_trials * len(tasks),
     )
     if done.returncode:
         raise AssertionError(done.stderr)
-    counts: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    counts: list[dict[str, int]] = json.loads(done.stdout.splitlines()[-1])
     return counts
 
 
@@ -145,10 +164,11 @@ def _kill_after(task: Task, out: Path, seconds: float) -> bool:
     return _wait(child)
 
 
-def main(name: str, folder: Path, n_trials: int, seed: int) -> None:
-    """Do what :func:`run_killed` says, and print its counts as JSON."""
+def _kill(name: str, folder: Path, n_trials: int, seed: int) -> dict[str, int]:
+    """Do what :func:`run_killed` says, and return its counts."""
     module, function = name.split(":")
     task: Task = getattr(importlib.import_module(module), function)
+    folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     began = time.monotonic()
     _wait(_fork(lambda: task(folder / "whole")))
@@ -166,8 +186,15 @@ def main(name: str, folder: Path, n_trials: int, seed: int) -> None:
                 killed = _kill_after(task, out, rng.uniform(0.02, duration))
             n_kills += killed
         _wait(_fork(lambda: task(out)))  # noqa: B023 - the child is waited for in the loop
-    print(json.dumps({"n_kills": n_kills, "n_events": n_events}))
+    return {"n_kills": n_kills, "n_events": n_events}
+
+
+def main(folder: Path, n_trials: int, seed: int, tasks: Sequence[str]) -> None:
+    """Kill every task and print the counts as a list in JSON."""
+    folders = [folder / name.split(":")[1] if len(tasks) > 1 else folder for name in tasks]
+    counts = [_kill(name, out, n_trials, seed) for name, out in zip(tasks, folders, strict=True)]
+    print(json.dumps(counts))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -1,0 +1,42 @@
+"""Crash, fault, corruption: what is promised, tried on a few instants; nightly on all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import promises
+import pytest
+import small_run
+
+#: Instants at which each verb is killed.
+N_KILLS = 4
+#: Calls of each verb that the disk refuses, spread over all.
+N_FAULTS = 10
+
+
+def test_killed_verbs_end_in_the_same_bytes(tmp_path: Path) -> None:
+    for kind, (found, n_kills) in promises.kill(tmp_path, N_KILLS).items():
+        assert found.kept == found.tried == N_KILLS, kind
+        assert n_kills >= N_KILLS // 2, kind
+
+
+@pytest.mark.parametrize("kind", small_run.VERBS)
+def test_a_disk_that_refuses_is_a_typed_error_and_the_verb_continues(
+    kind: str, whole_run: Path, tmp_path: Path
+) -> None:
+    n_calls = promises.count_calls(kind, whole_run, tmp_path / "counted")
+    step = max(1, n_calls // N_FAULTS)
+    trials = [
+        (k, promises.MODES[at % len(promises.MODES)])
+        for at, k in enumerate(range(1 + n_calls % step, n_calls + 1, step))
+    ]
+    seen = promises.fail_disk(kind, whole_run, tmp_path, trials)
+    assert seen.keys() <= {"typed", "absorbed"}, seen
+    assert seen["typed"] > len(trials) // 2
+
+
+@pytest.mark.parametrize("change", [promises.flip_bit, promises.truncate])
+def test_every_damaged_shard_is_refused_by_name(change, tmp_path: Path) -> None:
+    store = promises.store_of(tmp_path / "store", n_shards=40)
+    found = promises.corrupt(store, change)
+    assert found.kept == found.tried >= 40
