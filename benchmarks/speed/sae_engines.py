@@ -76,7 +76,7 @@ class Plain(Engine):
 class Ours(Engine):
     """``sci_interp.train`` after it has read and normalised a batch."""
 
-    def __init__(self, task: Task, rows: torch.Tensor) -> None:
+    def __init__(self, task: Task, rows: torch.Tensor, precision: str = "auto") -> None:
         from sci_interp.sae.initialisation import initial_weights
         from sci_interp.sae.settings import resolve_settings
         from sci_interp.sae.trainer import Trainer
@@ -96,7 +96,7 @@ class Ours(Engine):
             auxiliary=1 / 32,
             dead_after=None,
             blend=0.8,
-            precision="auto",
+            precision=precision,
         )
         sample = rows[: max(32_768, task.features)]
         self.trainer = Trainer(initial_weights(sample, settings), settings)

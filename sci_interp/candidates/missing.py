@@ -77,7 +77,7 @@ def queue_missing(
     known: KnownSource,
     detectors: Sequence[Detector],
     *,
-    decoys: Sequence[FeatureSource],
+    decoys: Sequence[FeatureSource] | None,
     q: float = 0.05,
     min_share: float = 0.5,
 ) -> MissingQueue:
@@ -93,7 +93,8 @@ def queue_missing(
         Features, levels and labels of site-level links.
     decoys
         Codes of one or more sets of decoy inputs, each on the same axis. p is no smaller than
-        1 / (1 + decoy records of all sets).
+        1 / (1 + decoy records of all sets). None judges nothing: whatever fires is listed, which
+        is what this queue is to be compared with.
     q
         False discovery rate of the list, over all labels together.
     min_share
@@ -103,11 +104,14 @@ def queue_missing(
         p-value of 1, so that leaving it out keeps the rate.
     """
     features.axis.require_same(known.axis, "the annotations", "the features")
-    for one in decoys:
+    judges = () if decoys is None else decoys
+    for one in judges:
         features.axis.require_same(one.axis, "the decoys", "the features")
     of_detector = np.array([detector.label for detector in detectors], np.int64)
     used, row = np.unique(of_detector, return_inverse=True)
-    p_of_score = _decoy_p(decoys, detectors, row)
+    p_of_score = _decoy_p(judges, detectors, row)
+    if decoys is None:
+        p_of_score[:], min_share = 0.0, 0.0
     # Pairs by score: in records without the label, and on the label.
     counts = np.zeros((2, len(used), _N_SCORES), np.int64)
     kept, n_firing, n_tested = [], [np.zeros(0, np.int64)], 0
@@ -137,7 +141,7 @@ def queue_missing(
         share[order],
         np.concatenate(n_firing)[order],
         n_tested,
-        sum(one.axis.n_records for one in decoys),
+        sum(one.axis.n_records for one in judges),
     )
 
 

@@ -166,7 +166,7 @@ def recover_hidden(
     known: KnownSource,
     labels: Sequence[int],
     *,
-    decoys: Sequence[FeatureSource],
+    decoys: Sequence[FeatureSource] | None,
     share: float = 0.2,
     q: float = 0.05,
     n_labels: int = 200,

@@ -198,6 +198,19 @@ def test_no_detector_lists_nothing(codes, decoys, known) -> None:
     assert (len(queue.p), queue.n_tested) == (0, 0)
 
 
+def test_without_judges_whatever_fires_is_listed(codes, decoys, known) -> None:
+    detectors = [SITE_DETECTOR, Detector(RANDOM, 1, 200)]
+    judged = queue_missing(codes, known, detectors, decoys=[decoys])
+    listed = queue_missing(codes, known, detectors, decoys=None)
+    pairs = [
+        set(zip(each.detector, each.record, strict=True)) for each in (judged.runs, listed.runs)
+    ]
+    assert pairs[0] < pairs[1]
+    assert (listed.p == 0).all() and listed.n_decoys == 0 and listed.n_tested == judged.n_tested
+    loud = queue_missing(codes, known, detectors, decoys=[codes], q=1.0, min_share=0.0)
+    assert set(loud.runs.record) <= set(listed.runs.record)
+
+
 def test_hidden_annotations_are_found_again(tmp_path, codes, decoys) -> None:
     complete = World(site_annotated=1.1)
     known = planted_store(tmp_path / "annotations", complete)
