@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, StoreError
-from .manifest import Manifest, find_artefacts, is_finished, read_json, read_manifest
+from .folders import NAME_ONE, find_artefacts
+from .manifest import Manifest, is_finished, read_json, read_manifest
 from .schema import JOURNAL_FILE, REQUEST_FILE
 
 __all__ = ["show"]
@@ -48,10 +49,7 @@ def show(path: Path | str) -> str:
         return "\n".join(_describe_unfinished(path))
     found = sorted(find_artefacts(path, depth=_DEPTH))
     if not found:
-        raise StoreError(
-            f"{path} holds no artefact of this library",
-            todo="Name the folder that a verb wrote with --out, or one that holds such folders",
-        )
+        raise StoreError(f"{path} holds no artefact of this library", todo=NAME_ONE)
     return "\n".join(_list(path, found))
 
 

@@ -34,7 +34,6 @@ __all__ = [
     "clear_on_mistake",
     "digest_file",
     "digest_json",
-    "find_artefacts",
     "finish_artefact",
     "format_manifest",
     "is_finished",
@@ -270,27 +269,6 @@ def _command(folder: Path) -> str:
 def _is_part(folder: Path) -> bool:
     """Return whether an artefact lies in another, whose command made both."""
     return (folder.absolute().parent / REQUEST_FILE).is_file()
-
-
-def find_artefacts(folder: Path, *, depth: int | None = None) -> Iterator[Path]:
-    """Yield the artefacts in ``folder`` in the order of their paths, finished or not.
-
-    Links and hidden folders are not followed, and parts of an artefact are not yielded.
-
-    Parameters
-    ----------
-    folder
-        Where to look; it is not itself yielded.
-    depth
-        Most folders down; None is without a limit.
-    """
-    for each in sorted(folder.iterdir()):
-        if not each.is_dir() or each.is_symlink() or each.name.startswith("."):
-            continue
-        if any((each / name).is_file() for name in (REQUEST_FILE, MANIFEST_FILE)):
-            yield each
-        elif depth is None or depth > 1:
-            yield from find_artefacts(each, depth=None if depth is None else depth - 1)
 
 
 def read_manifest(folder: Path | str, kind: str | None = None) -> Manifest:

@@ -9,18 +9,19 @@ write the manifest anew; only the last finds a change by someone who does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError, StoreError
+from .errors import StoreError
+from .folders import list_artefacts
 from .journal import Journal
+from .locks import read_holder
 from .manifest import (
     VERBS,
     Manifest,
     digest_file,
     digest_json,
-    find_artefacts,
     format_manifest,
     is_finished,
     parse_manifest,
@@ -129,15 +130,7 @@ def verify(path: Path | str, *, digest: str = "", progress: bool = True) -> Veri
         If the folder holds no artefact.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise InputError(f"{path} is not a folder", todo="Name a run, or one of its artefacts")
-    here = any((path / name).is_file() for name in (REQUEST_FILE, MANIFEST_FILE))
-    artefacts = tuple(_with_parts([path] if here else find_artefacts(path)))
-    if not artefacts:
-        raise StoreError(
-            f"{path} holds no artefact of this library",
-            todo="Name the folder that a verb wrote with --out, or one that holds such folders",
-        )
+    artefacts = list_artefacts(path)
     checks = [_Check(folder) for folder in artefacts]
     for check in track(checks, "verify", show=progress):
         check.run()
@@ -157,14 +150,6 @@ def verify(path: Path | str, *, digest: str = "", progress: bool = True) -> Veri
     )
 
 
-def _with_parts(folders: Iterable[Path]) -> Iterator[Path]:
-    """Yield artefacts, and the parts of those whose own manifest does not list them yet."""
-    for folder in folders:
-        yield folder
-        if not is_finished(folder):
-            yield from _with_parts(find_artefacts(folder))
-
-
 class _Check:
     """The check of one artefact."""
 
@@ -179,13 +164,18 @@ class _Check:
         if is_finished(self.folder):
             self._check_manifest()
         else:
-            self._fault(MANIFEST_FILE, UNFINISHED)
+            found = read_holder(self.folder)
+            if found is not None and found[1]:
+                who = found[0].describe() if found[0] else "another process"
+                self._fault(MANIFEST_FILE, f"{UNFINISHED}; it is being written by {who}")
+            else:
+                self._fault(MANIFEST_FILE, UNFINISHED)
             self._check_journal()
 
     def remedy(self) -> str:
         """Say how to make the artefact again."""
         command = self.manifest.command_in(self.folder) if self.manifest else ""
-        if [fault.what for fault in self.faults] == [UNFINISHED]:
+        if all(fault.what.startswith(UNFINISHED) for fault in self.faults):
             return f"{self.folder}: give the command that made it again; it continues"
         again = f"give again: {command}" if command else f"{_verb(self._kind())} again"
         return (

@@ -1,4 +1,4 @@
-"""Commands that look after artefacts: show, verify."""
+"""Commands that look after artefacts: show, status, verify."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["COMMANDS"]
 FAULTS = 1
 
 
-def _add_show(parser: argparse.ArgumentParser) -> None:
+def _add_path(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="folder of an artefact, or of a study")
 
 
@@ -21,8 +21,12 @@ def _show(chosen: argparse.Namespace) -> None:
     print(si.show(chosen.path))
 
 
+def _status(chosen: argparse.Namespace) -> None:
+    print(si.status(chosen.path).format())
+
+
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", help="folder of an artefact, or one that holds some")
+    _add_path(parser)
     parser.add_argument("--digest", default="", help="digest of the whole, from an earlier time")
 
 
@@ -33,6 +37,7 @@ def _verify(chosen: argparse.Namespace) -> int:
 
 
 COMMANDS: Commands = {
-    "show": (_show, "say what an artefact is, from what, by which version", _add_show),
+    "show": (_show, "say what an artefact is, from what, by which version", _add_path),
+    "status": (_status, "say what is done, what runs and how long it will take", _add_path),
     "verify": (_verify, "hash every artefact again; exit status 1 if any has a fault", _add_verify),
 }

@@ -57,6 +57,7 @@ def test_every_stage_module_begins_with_its_arrow(repository: Path) -> None:
         "surface": "candidates/__init__.py",
         "run": "pipeline.py",
         "show": "inspection.py",
+        "status": "run_status.py",
         "verify": "verification.py",
     }
     for verb, name in stages.items():

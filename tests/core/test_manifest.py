@@ -9,13 +9,13 @@ import shlex
 import pytest
 
 from sci_interp.errors import InputError, StoreError
+from sci_interp.folders import find_artefacts
 from sci_interp.manifest import (
     COMMAND,
     begin_artefact,
     clear_on_mistake,
     digest_file,
     digest_json,
-    find_artefacts,
     finish_artefact,
     is_finished,
     read_json,
