@@ -46,7 +46,7 @@ def batches_for(architecture: str, n: int) -> tuple[torch.Tensor, ...]:
     rows = (values - values.mean(0)) / values.std()
     if architecture == "transcoder":
         rows = torch.cat([rows, rows.flip(1)], dim=1)
-    return rows.split(128)
+    return torch.split(rows, 128)
 
 
 def require_close(found: Weights, wanted: Weights, rtol: float) -> None:
