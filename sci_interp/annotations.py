@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from .adapter import Adapter, Dataset, Label, RecordAnnotations
 from .annotation_reader import RecordReader, label_groups
 from .axis import DEFAULT_FRACTIONS, TokenAxis
-from .errors import InputError
+from .disk import read_parquet, reading
+from .errors import InputError, StoreError
 from .manifest import (
     Manifest,
     begin_artefact,
@@ -142,11 +143,13 @@ class AnnotationStore:
         manifest = read_manifest(path, "annotations")
         for name in (RECORDS_FILE, LABELS_FILE, RUNS_FILE, KNOWN_FILE, EVENTS_FILE):
             verify_file(path, name, manifest.files)
-        table = pd.read_parquet(path / LABELS_FILE)
-        labels = [
-            Label(str(name), str(group), str(definition), bool(nuisance), extent)
-            for name, group, nuisance, definition, extent in table[list(LABEL_COLUMNS)].to_numpy()
-        ]
+        table = read_parquet(path / LABELS_FILE)
+        with reading(path / LABELS_FILE):
+            columns = table[list(LABEL_COLUMNS)].to_numpy()
+            labels = [
+                Label(str(name), str(group), str(definition), bool(nuisance), extent)
+                for name, group, nuisance, definition, extent in columns
+            ]
         return cls(path, manifest=manifest, axis=TokenAxis.read(path), labels=labels)
 
     @property
@@ -162,8 +165,9 @@ class AnnotationStore:
     @cached_property
     def events(self) -> NDArray[np.int64]:
         """Instance and event of the instances that share one, by instance: ``(2, n)``."""
-        table = pd.read_parquet(self.path / EVENTS_FILE)
-        found: NDArray[np.int64] = table[[INSTANCE, EVENT]].to_numpy(np.int64).T.copy()
+        table = read_parquet(self.path / EVENTS_FILE)
+        with reading(self.path / EVENTS_FILE):
+            found: NDArray[np.int64] = table[[INSTANCE, EVENT]].to_numpy(np.int64).T.copy()
         return found
 
     def read(self, start: int, stop: int) -> AnnotationSlice:
@@ -178,11 +182,13 @@ class AnnotationStore:
                 allowed=f"0 <= start <= stop <= {self.axis.n_tokens}",
             )
         runs = self._runs.read(start, stop)
+        self._require_inside(runs, LABEL, len(self.labels))
         order = np.lexsort((runs[INSTANCE], runs[STOP], runs[START], runs[LABEL]))
         # Known ranges end with their record, so those that reach in begin in the record at start.
         starts = self.axis.record_starts
         before = int(starts[max(int(np.searchsorted(starts, start, side="right")) - 1, 0)])
         known = self._known.read(before, stop)
+        self._require_inside(known, GROUP, len(self.groups))
         reaches = np.flatnonzero(known[STOP] > start)
         reaches = reaches[np.lexsort((known[START][reaches], known[GROUP][reaches]))]
         return AnnotationSlice(
@@ -194,6 +200,16 @@ class AnnotationStore:
             known_start=np.maximum(known[START][reaches], start),
             known_stop=np.minimum(known[STOP][reaches], stop),
         )
+
+    def _require_inside(self, rows: Mapping[str, NDArray[np.int64]], name: str, n: int) -> None:
+        """Refuse ranges off the axis, or of a label or group that there is not."""
+        inside = (rows[name] >= 0) & (rows[name] < n) & (rows[START] >= 0)
+        inside &= (rows[START] < rows[STOP]) & (rows[STOP] <= self.axis.n_tokens)
+        if not inside.all():
+            raise StoreError(
+                f"{self.path} holds a range that is not on its axis",
+                todo="Make the annotations again",
+            )
 
 
 def annotate(

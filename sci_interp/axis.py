@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .disk import read_parquet, reading, write_atomically
 from .errors import InputError, StoreError
-from .manifest import write_atomically
 from .schema import (
     BLOCK,
     BLOCKS_SEEN,
@@ -145,15 +145,16 @@ class TokenAxis:
     def read(cls, folder: Path) -> TokenAxis:
         """Read ``records.parquet`` of an artefact."""
         path = folder / RECORDS_FILE
-        try:
-            records = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read: {error}") from None
+        records = read_parquet(path)
         if tuple(records.columns) != RECORD_COLUMNS:
             raise StoreError(f"{path} has the columns {list(records.columns)}")
-        weights = records.attrs.pop(_STEP_WEIGHTS, [1])
-        design = str(records.attrs.pop(_DESIGN, ""))
-        return cls(records, tuple(int(weight) for weight in weights), design)
+        with reading(path):
+            weights = tuple(int(weight) for weight in records.attrs.pop(_STEP_WEIGHTS, [1]))
+            edges = np.append(0, records[STOP].to_numpy(np.int64))
+            follow = (records[START].to_numpy(np.int64) == edges[:-1]) & (np.diff(edges) > 0)
+            if not (len(records) and follow.all() and weights and min(weights) > 0):
+                raise ValueError("its records do not follow each other")
+        return cls(records, weights, str(records.attrs.pop(_DESIGN, "")))
 
     def write(self, folder: Path) -> None:
         """Write ``records.parquet`` into an artefact."""

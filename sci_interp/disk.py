@@ -8,10 +8,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import SciInterpError, StoreError
 from .locks import require_held
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "CONTINUE",
@@ -19,6 +22,7 @@ __all__ = [
     "digest_json",
     "is_inside",
     "read_json",
+    "read_parquet",
     "reading",
     "sync_file",
     "sync_folder",
@@ -31,6 +35,9 @@ CONTINUE = "Make room or mend the disk and run the command again; it continues h
 
 #: A manifest of a million files takes about 100 MB.
 MAX_JSON_BYTES = 512 * 2**20
+#: Rows of a table that are read of any file, and further ones for each of its bytes: a row that
+#: repeats the one before takes next to nothing.
+FREE_ROWS, MAX_ROWS_PER_BYTE = 2**20, 1000
 
 
 def digest_file(path: Path) -> str:
@@ -104,6 +111,29 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise StoreError(f"{path} does not hold a JSON object")
     return value
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Return the table in a parquet file.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, or declares more rows than a file of its size can hold.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        n_rows, n_bytes = pq.read_metadata(path).num_rows, path.stat().st_size
+        if not 0 <= n_rows <= FREE_ROWS + MAX_ROWS_PER_BYTE * n_bytes:
+            raise StoreError(f"{path} has {n_bytes:,} bytes and declares {n_rows:,} rows")
+        return pd.read_parquet(path)
+    except StoreError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, MemoryError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read: {error}") from None
 
 
 @contextmanager

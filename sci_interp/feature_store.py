@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from . import shards
 from .axis import TokenAxis
 from .codes import Codes, feature_dtype
-from .errors import InputError, NotFiniteError
+from .disk import read_json, reading
+from .errors import InputError, NotFiniteError, StoreError
 from .journal import Journal
 from .manifest import (
     Manifest,
@@ -70,14 +71,20 @@ class FeatureStore:
     def __init__(
         self, path: Path, *, manifest: Manifest, axis: TokenAxis, scale: NDArray[np.float32]
     ) -> None:
-        described = json.loads((path / FEATURES_FILE).read_text(encoding="utf-8"))
         self.path = path
         self.manifest = manifest
         self.axis = axis
-        self.scale = scale
-        self.names: tuple[str, ...] = tuple(described["names"])
-        self.families: tuple[str, ...] = tuple(described["families"])
-        self._shards = list(_shard_ranges(axis.n_tokens, described["shard_tokens"]))
+        described = read_json(path / FEATURES_FILE)
+        with reading(path / FEATURES_FILE):
+            names, families = (tuple(map(str, described[name])) for name in ("names", "families"))
+            size = int(described["shard_tokens"])
+            if not 1 <= size <= SHARD_TOKENS:
+                raise ValueError(f"shards of {size} tokens")
+            layout = FeatureLayout(axis, names, families, scale, size)
+        self.scale = layout.scale
+        self.names: tuple[str, ...] = names
+        self.families: tuple[str, ...] = families
+        self._shards = list(_shard_ranges(axis.n_tokens, size))
         self._files = shards.group_files(manifest.files, depth=2)
         self._verified: set[int] = set()
         self._cache: OrderedDict[int, Codes] = OrderedDict()
@@ -95,10 +102,8 @@ class FeatureStore:
         manifest = read_manifest(path, "features")
         for name in (FEATURES_FILE, SCALE_FILE, RECORDS_FILE):
             shards.verify_file(path, name, manifest.files)
-        from safetensors.numpy import load_file
-
-        scale = load_file(path / SCALE_FILE)["scale"]
-        return cls(path, manifest=manifest, axis=TokenAxis.read(path), scale=scale)
+        axis = TokenAxis.read(path)
+        return cls(path, manifest=manifest, axis=axis, scale=_read_scale(path / SCALE_FILE))
 
     @property
     def n_features(self) -> int:
@@ -137,11 +142,17 @@ class FeatureStore:
     def _shard(self, index: int) -> Codes:
         if index not in self._cache:
             name = _shard_name(index)
-            if index not in self._verified:
+            is_new = index not in self._verified
+            if is_new:
                 shards.verify_folder(self.path, name, self._files.get(name, {}))
-                self._verified.add(index)
             arrays = shards.read_group(self.path / name, ("indptr", "feature", "value"))
-            self._cache[index] = Codes(arrays["indptr"], arrays["feature"], arrays["value"])
+            codes = Codes(arrays["indptr"], arrays["feature"], arrays["value"])
+            if is_new:
+                start, stop = self._shards[index]
+                if not _is_valid(codes, stop - start, self.n_features):
+                    raise StoreError(f"{self.path / name} holds no compressed sparse rows")
+                self._verified.add(index)
+            self._cache[index] = codes
             while len(self._cache) > 2:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(index)
@@ -276,24 +287,41 @@ def shard_tokens(n_active: int) -> int:
 
 def require_valid(codes: Codes, n_tokens: int, n_features: int) -> None:
     """Refuse codes that are not compressed sparse rows of positive values."""
-    feature = codes.feature
-    ascending = feature[1:] > feature[:-1]
-    boundary = codes.indptr[1:-1] - 1
-    ascending[boundary[(boundary >= 0) & (boundary < len(ascending))]] = True
-    if (
-        codes.n_tokens != n_tokens
-        or codes.indptr[0] != 0
-        or codes.indptr[-1] != len(feature)
-        or len(codes.value) != len(feature)
-        or (np.diff(codes.indptr) < 0).any()
-        or (len(feature) and not 0 <= feature.min() <= feature.max() < n_features)
-        or not ascending.all()
-        or (codes.value <= 0).any()
-    ):
+    if not _is_valid(codes, n_tokens, n_features):
         raise InputError(
             "an encoder returned codes that are not compressed sparse rows",
             allowed=f"{n_tokens} rows of positive values, features ascending below {n_features}",
         )
+
+
+def _is_valid(codes: Codes, n_tokens: int, n_features: int) -> bool:
+    feature = codes.feature
+    if codes.n_tokens != n_tokens or len(codes.value) != len(feature):
+        return False
+    ascending = feature[1:] > feature[:-1]
+    boundary = codes.indptr[1:-1] - 1
+    ascending[boundary[(boundary >= 0) & (boundary < len(ascending))]] = True
+    return bool(
+        codes.indptr[0] == 0
+        and codes.indptr[-1] == len(feature)
+        and (codes.indptr[1:] >= codes.indptr[:-1]).all()
+        and (len(feature) == 0 or 0 <= feature.min() <= feature.max() < n_features)
+        and ascending.all()
+        and (codes.value > 0).all()
+    )
+
+
+def _read_scale(path: Path) -> NDArray[np.float32]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        scale: NDArray[np.float32] = load(path.read_bytes())["scale"]
+    except (OSError, LookupError, ValueError, TypeError, SafetensorError) as error:
+        raise StoreError(f"{path} cannot be read: {error!r}") from None
+    if scale.dtype != np.float32 or scale.ndim != 1:
+        raise StoreError(f"{path} holds {scale.dtype} {scale.shape}", allowed="float32 (features,)")
+    return scale
 
 
 def _no_rows(n_features: int) -> Codes:

@@ -5,7 +5,6 @@ Every verb skips what is finished and continues what was interrupted; so does th
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .activations import extract, stream
 from .adapter import Adapter, Dataset, WithCovariates
 from .annotations import AnnotationStore, annotate
+from .disk import read_json, reading
 from .feature_subsets import FeatureSubset, split_families
 from .features import FeatureStore, encode, encode_nuisances
 from .manifest import begin_artefact, clear_on_mistake, finish_artefact
@@ -246,7 +246,8 @@ class _Work:
             "dataset": self.dataset.digest,
         }
         if begin_artefact(folder, "fidelity", inputs=inputs, settings={"seed": seed}):
-            self.fidelity = Fidelity(**json.loads((folder / FIDELITY_FILE).read_text("utf-8")))
+            with reading(folder / FIDELITY_FILE):
+                self.fidelity = Fidelity(**read_json(folder / FIDELITY_FILE))
             return
         with clear_on_mistake(folder):
             work: dict[str, Any] = {"adapter": self.adapter, "dataset": self.dataset, "seed": seed}

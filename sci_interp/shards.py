@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ __all__ = [
 
 #: Items of one inner chunk.
 CHUNK_ITEMS = 2**20
+#: An array may declare these bytes whatever its files hold, and these for every byte of them.
+FREE_BYTES, MAX_EXPANSION = 64 * 2**20, 1000
+_CODECS = frozenset({"bytes", "zstd"})
 
 
 def write_group(root: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
@@ -89,10 +93,30 @@ def read_group(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     import zarr
 
     try:
-        group = zarr.open_group(store=path, mode="r", use_consolidated=False)
-        return {name: np.asarray(group[name][:]) for name in names}  # type: ignore[index]
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        # The second format would choose its filters, of which one unpickles.
+        group = zarr.open_group(store=path, mode="r", zarr_format=3, use_consolidated=False)
+        return {name: _read_array(path / name, group[name]) for name in names}
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
+
+
+def _read_array(path: Path, array: Any) -> NDArray[Any]:
+    """Return a whole array of numbers; refuse one that declares more than its files can hold."""
+    n_bytes = array.dtype.itemsize * math.prod(array.shape)
+    n_held = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    codecs = {str(codec["name"]) for codec in array.metadata.to_dict()["codecs"]}
+    if (
+        array.ndim != 1
+        or array.dtype.kind not in "iuf"
+        or not codecs <= _CODECS
+        or max(array.chunks) > CHUNK_ITEMS
+        or n_bytes > FREE_BYTES + MAX_EXPANSION * n_held
+    ):
+        raise ValueError(
+            f"{path.name!r} declares {n_bytes:,} bytes of {array.dtype} in {n_held:,}, by "
+            f"{', '.join(sorted(codecs))}"
+        )
+    return np.asarray(array[:])
 
 
 def verify_file(root: Path, name: str, digests: Mapping[str, str]) -> None:

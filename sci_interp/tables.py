@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .errors import StoreError
+from .disk import read_parquet
 from .manifest import write_atomically
 
 __all__ = ["neutralise", "read_table", "write_table"]
@@ -52,11 +52,7 @@ def read_table(folder: Path, name: str) -> pd.DataFrame:
     StoreError
         If ``name.parquet`` cannot be read.
     """
-    path = folder / f"{name}.parquet"
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}") from None
+    return read_parquet(folder / f"{name}.parquet")
 
 
 def _is_plain(column: pd.Series) -> bool:

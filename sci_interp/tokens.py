@@ -21,6 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 from .axis import TokenAxis
+from .disk import reading
 from .errors import InputError, StoreError
 from .journal import Journal
 from .manifest import Manifest, read_manifest
@@ -32,6 +33,7 @@ from .token_layout import (
     COORDINATE_PREFIX,
     StoredDtype,
     TokenLayout,
+    choose_shard_tokens,
     from_stored,
     require_dtype,
 )
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     import xarray
 
 __all__ = ["ActivationStore"]
+
+#: No layer has more channels.
+_MAX_WIDTH = 2**20
 
 
 class ActivationStore:
@@ -67,10 +72,8 @@ class ActivationStore:
         self._files = Journal(path / JOURNAL_FILE).files
         self._verify = verify
         self._verified: set[str] = set()
-        try:
-            self._group = zarr.open_group(path / ARRAYS_FOLDER, mode="r", use_consolidated=False)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path / ARRAYS_FOLDER} cannot be read: {error}") from error
+        with reading(path / ARRAYS_FOLDER):
+            self._arrays = _open_arrays(path / ARRAYS_FOLDER, self._layout)
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = True) -> ActivationStore:
@@ -188,9 +191,8 @@ class ActivationStore:
             for shard in range(start // size, (stop - 1) // size + 1):
                 self._verify_shard(shard, name)
         try:
-            array = self._group[name]
-            return np.asarray(array[start:stop])  # type: ignore[index]
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            return np.asarray(self._arrays[name][start:stop])
+        except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise StoreError(
                 f"tokens {start}:{stop} of {name} in {self.path} cannot be read: {error}",
                 todo="Make the store again",
@@ -207,12 +209,46 @@ class ActivationStore:
 def _read_layout(manifest: Manifest, path: Path) -> TokenLayout:
     settings = manifest.settings
     try:
-        return TokenLayout(
+        layout = TokenLayout(
             n_tokens=int(settings["n_tokens"]),
             width=int(settings["width"]),
             dtype=require_dtype(settings["dtype"]),
             shard_tokens=int(settings["shard_tokens"]),
-            coordinates=tuple(settings["coordinates"]),
+            coordinates=tuple(str(name) for name in settings["coordinates"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        names = ("layer", "model", "arithmetic")
+        if not all(isinstance(settings[name], str) for name in names):
+            raise TypeError(f"{', '.join(names)} are texts")
+        if not 1 <= layout.width <= _MAX_WIDTH or layout.n_tokens < 1:
+            raise ValueError(f"{layout.n_tokens} tokens of {layout.width} channels")
+        choose_shard_tokens(layout.width, layout.dtype, most=layout.shard_tokens)
+        if layout.shard_tokens > choose_shard_tokens(layout.width, layout.dtype):
+            raise ValueError(f"shards of {layout.shard_tokens} tokens")
+        return layout
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StoreError(f"the manifest of {path} is not usable: {error!r}") from error
+
+
+def _open_arrays(path: Path, layout: TokenLayout) -> dict[str, zarr.Array[Any]]:
+    """Return the arrays by name; what they declare is what is written here, and no more."""
+    # The second format would choose its filters, of which one unpickles.
+    group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False)
+    rows = (layout.n_tokens, layout.shard_tokens, layout.chunk_tokens)
+    wanted: dict[str, tuple[list[tuple[int, ...]], np.dtype[Any]]] = {
+        ACTIVATION: ([(n, layout.width) for n in rows], layout.numpy_dtype)
+    }
+    for name in layout.coordinates:
+        wanted[COORDINATE_PREFIX + name] = ([(n,) for n in rows], np.dtype(np.float64))
+    found = {}
+    for name, (sizes, dtype) in wanted.items():
+        array = group[name]
+        if (
+            not isinstance(array, zarr.Array)
+            or [array.shape, array.shards, array.chunks] != sizes
+            or array.dtype != dtype
+            or array.compressors
+            or array.filters
+        ):
+            raise ValueError(f"{name!r} has another shape or coding than its manifest says")
+        found[name] = array
+    return found

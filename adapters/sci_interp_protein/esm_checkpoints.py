@@ -71,7 +71,7 @@ def read_config(model: str) -> Mapping[str, Any]:
         path = Path(model) / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(
                 f"{path} cannot be read: {reason}", allowed=_HUB, todo="Check the path"
@@ -186,7 +186,10 @@ def _read_vocabulary(model: str, config: Mapping[str, Any]) -> Vocabulary:
     path = Path(model) / "vocab.txt"
     vocabulary = Vocabulary()
     if path.is_file():
-        vocabulary = Vocabulary(tuple(path.read_text(encoding="utf-8").split()))
+        try:
+            vocabulary = Vocabulary(tuple(path.read_text(encoding="utf-8").split()))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}", todo="Check the file") from None
     size = int(config.get("vocab_size") or 0)
     if vocabulary.missing or size < len(vocabulary.tokens):
         lacks = vocabulary.missing[0] if vocabulary.missing else f"token {size}"

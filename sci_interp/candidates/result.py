@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from sci_interp.errors import StoreError
+from sci_interp.disk import read_json, reading
 from sci_interp.manifest import finish_artefact, write_atomically
 from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
@@ -96,13 +96,9 @@ class Candidates:
         """
         path = Path(path)
         read_whole(path, "candidates")
-        try:
-            summary = json.loads((path / _SUMMARY_FILE).read_text(encoding="utf-8"))
+        summary = read_json(path / _SUMMARY_FILE)
+        with reading(path / _SUMMARY_FILE):
             return cls(**{name: read_table(path, name) for name in _TABLES}, **summary)
-        except (OSError, TypeError, ValueError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"{path / _SUMMARY_FILE} cannot be read: {error}") from None
 
     def format(self, n_rows: int = 10) -> str:
         """Return both queues as text, the best rows of each."""

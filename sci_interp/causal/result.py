@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sci_interp.disk import reading
 from sci_interp.manifest import digest_json, read_manifest
 from sci_interp.shards import read_whole
 from sci_interp.tables import read_table
@@ -71,13 +72,14 @@ class InterventionResult:
             for name in manifest.files
             if name.startswith("measured_") and name.endswith(".parquet")
         )
-        return cls(
-            effects=read_table(path, EFFECTS),
-            measured=pd.concat([read_table(path, name) for name in parts], ignore_index=True),
-            endpoints=manifest.settings["endpoints"],
-            settings=manifest.settings,
-            path=path,
-        )
+        with reading(path):
+            return cls(
+                effects=read_table(path, EFFECTS),
+                measured=pd.concat([read_table(path, name) for name in parts], ignore_index=True),
+                endpoints=manifest.settings["endpoints"],
+                settings=manifest.settings,
+                path=path,
+            )
 
     @property
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sci_interp.disk import read_json, reading
 from sci_interp.manifest import (
     Manifest,
     digest_json,
@@ -191,18 +192,20 @@ def load_enrichment(path: Path | str) -> EnrichmentResult:
     """
     path = Path(path)
     manifest = read_whole(path, KIND)
-    sources = json.loads((path / SOURCES_FILE).read_text(encoding="utf-8"))
-    return EnrichmentResult(
-        table=read_table(path, "links"),
-        summary=read_table(path, "summary"),
-        baselines={
-            name: read_table(path, f"baseline_{at}") for at, name in enumerate(sources["baselines"])
-        },
-        settings=manifest.settings,
-        ceiling=read_table(path, "ceiling") if sources["has_ceiling"] else None,
-        **{name: read_table(path, name) for name in DRAWN if f"{name}.parquet" in manifest.files},
-        not_identifiable=sources["not_identifiable"],
-        splits=sources["splits"],
-        design=sources["design"],
-        path=path,
-    )
+    sources = read_json(path / SOURCES_FILE)
+    with reading(path / SOURCES_FILE):
+        baselines, known = sources["baselines"], manifest.files
+        return EnrichmentResult(
+            table=read_table(path, "links"),
+            summary=read_table(path, "summary"),
+            baselines={
+                str(name): read_table(path, f"baseline_{at}") for at, name in enumerate(baselines)
+            },
+            settings=manifest.settings,
+            ceiling=read_table(path, "ceiling") if sources["has_ceiling"] else None,
+            **{name: read_table(path, name) for name in DRAWN if f"{name}.parquet" in known},
+            not_identifiable=dict(sources["not_identifiable"]),
+            splits=dict(sources["splits"]),
+            design=sources["design"],
+            path=path,
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sci_interp.disk import read_json, reading
 from sci_interp.manifest import finish_artefact, write_atomically
 from sci_interp.sae import Fidelity
 from sci_interp.shards import read_whole
@@ -83,17 +84,18 @@ class Evaluation:
         """
         path = Path(path)
         manifest = read_whole(path, KIND)
-        found = json.loads((path / SUMMARY_FILE).read_text(encoding="utf-8"))
+        found = read_json(path / SUMMARY_FILE)
         tables = {
             name: read_table(path, name) for name in TABLES if f"{name}.parquet" in manifest.files
         }
-        return cls(
-            fidelity=Fidelity(**found["fidelity"]),
-            summary=found["summary"],
-            settings=manifest.settings,
-            path=path,
-            **tables,
-        )
+        with reading(path / SUMMARY_FILE):
+            return cls(
+                fidelity=Fidelity(**found["fidelity"]),
+                summary=dict(found["summary"]),
+                settings=manifest.settings,
+                path=path,
+                **tables,
+            )
 
     def write(self, out: Path) -> Evaluation:
         """Write into a claimed folder, and return what it holds."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sci_interp.disk import read_json
 from sci_interp.manifest import finish_artefact, write_atomically
 from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
@@ -61,7 +62,7 @@ class FeatureMatch:
         """
         path = Path(path)
         manifest = read_whole(path, KIND)
-        summary = json.loads((path / SUMMARY_FILE).read_text(encoding="utf-8"))
+        summary = read_json(path / SUMMARY_FILE)
         return cls(read_table(path, TABLE), summary, manifest.settings, path)
 
     def write(self, out: Path) -> FeatureMatch:

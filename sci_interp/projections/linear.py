@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sci_interp.axis import describe_blocks
 from sci_interp.codes import Codes, feature_dtype
+from sci_interp.disk import read_json
 from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.manifest import (
     begin_artefact,
@@ -199,8 +200,8 @@ def load_projection(path: Path | str) -> LinearProjection:
     manifest = read_manifest(path, "projection")
     for name in (JSON_FILE, ARRAYS_FILE):
         verify_file(path, name, manifest.files)
+    described = read_json(path / JSON_FILE)
     try:
-        described = json.loads((path / JSON_FILE).read_text(encoding="utf-8"))
         arrays = load((path / ARRAYS_FILE).read_bytes())
         return _KINDS[described["projection"]](
             mean=arrays["mean"],
@@ -211,7 +212,7 @@ def load_projection(path: Path | str) -> LinearProjection:
             scale=arrays["scale"],
             details=dict(described["details"]),
         )
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, SafetensorError) as error:
         raise StoreError(f"{path} does not hold a projection: {error}") from error
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from sci_interp.disk import read_json, reading
 from sci_interp.errors import InputError, StoreError, UnknownNameError
 from sci_interp.manifest import (
     begin_artefact,
@@ -111,7 +112,8 @@ def load_sae(path: Path | str) -> SparseAutoencoder:
                 f"{file} is damaged: its checksum is not the manifest's", todo=_RETRAIN
             )
     config = _read_config(folder / CONFIG_FILE)
-    return _build(config, read_tensors(folder / TENSORS_FILE), folder)
+    with reading(folder / TENSORS_FILE):
+        return _build(config, read_tensors(folder / TENSORS_FILE), folder)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -133,11 +135,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}", todo=_RETRAIN) from None
-    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+    config = read_json(path)
+    if not isinstance(config.get("format"), int):
         raise StoreError(f"{path} does not say its format", todo=_RETRAIN)
     if config["format"] > FORMAT:
         raise StoreError(

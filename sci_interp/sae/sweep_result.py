@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sci_interp.disk import read_json, reading
 from sci_interp.errors import UnknownNameError
 from sci_interp.manifest import Manifest
 from sci_interp.shards import read_whole
@@ -65,9 +65,10 @@ class Sweep:
         manifest: Manifest = read_whole(path, KIND)
         table = read_table(path, TABLE)
         times = path / TIMES_FILE
-        seconds = json.loads(times.read_text(encoding="utf-8")) if times.is_file() else {}
-        table["pareto"] = _on_pareto_curve(table)
-        table["seconds"] = table["run"].map(seconds).astype(np.float64)
+        seconds = read_json(times) if times.is_file() else {}
+        with reading(path):
+            table["pareto"] = _on_pareto_curve(table)
+            table["seconds"] = table["run"].map(seconds).astype(np.float64)
         return cls(table=table, settings=manifest.settings, path=path)
 
     @property
