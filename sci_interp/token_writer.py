@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
@@ -18,36 +18,31 @@ from .manifest import Manifest, finish_artefact
 from .schema import CHANNEL, JOURNAL_FILE, TOKEN
 from .token_layout import ACTIVATION, ARRAYS_FOLDER, COORDINATE_PREFIX, TokenLayout
 
-__all__ = ["ActivationWriter"]
+__all__ = ["ActivationWriter", "ShardBuffer", "create_arrays", "write_shard"]
+
+#: Takes a whole shard: its number, rows and coordinates.
+Keep: TypeAlias = Callable[[int, "NDArray[Any]", Mapping[str, "NDArray[np.float64]"]], None]
 
 
-class ActivationWriter:
-    """Appends rows to an unfinished store; continues after the last committed shard.
+class ShardBuffer:
+    """Collects the rows of consecutive tokens until a shard is whole.
 
     Parameters
     ----------
-    folder
-        The artefact; its request is written.
     layout
         Shape and sharding.
-
-    Raises
-    ------
-    StoreError
-        If the journal or the arrays cannot be read, or a committed file is missing.
+    shards
+        Consecutive shards that are wanted; rows of others are skipped.
+    keep
+        Called with every shard that is whole, in order: its number, its rows in the stored number
+        type, and every coordinate of its tokens. The arrays are used again afterwards.
     """
 
-    def __init__(self, folder: Path, layout: TokenLayout) -> None:
-        self._folder = folder
+    def __init__(self, layout: TokenLayout, shards: range, keep: Keep) -> None:
         self._layout = layout
-        self._journal = Journal(folder / JOURNAL_FILE)
-        self._shard = self._journal.n_committed
-        arrays = folder / ARRAYS_FOLDER
-        if self._shard == 0:
-            _create(arrays, layout)
-        else:
-            _discard_uncommitted(folder, {*layout.metadata_files(), *self._journal.files})
-        self._group = zarr.open_group(arrays, mode="r+", use_consolidated=False)
+        self._stop = shards.stop
+        self._shard = shards.start
+        self._keep = keep
         self._position, _ = layout.shard_range(self._shard)
         self._values = np.empty(self._buffer_rows(layout.width), layout.numpy_dtype)
         self._coordinates = {
@@ -59,7 +54,7 @@ class ActivationWriter:
 
     @property
     def position(self) -> int:
-        """First token that is still wanted: those before it are committed or held in memory."""
+        """First token that is still wanted: those before it are kept or held in memory."""
         return min(self._position, self._layout.n_tokens)
 
     def write(
@@ -81,9 +76,11 @@ class ActivationWriter:
         StoreError
             If the disk refuses.
         """
+        if self._shard == self._stop:
+            return
         assert start <= self.position, "rows must not be left out"
         taken = self.position - start
-        while taken < len(values):
+        while taken < len(values) and self._shard < self._stop:
             first, last = self._layout.shard_range(self._shard)
             n = min(len(values) - taken, last - self._position)
             place = slice(self._position - first, self._position - first + n)
@@ -93,34 +90,100 @@ class ActivationWriter:
             taken += n
             self._position += n
             if self._position == last:
-                self._commit(first, last)
+                rows = slice(0, last - first)
+                found = {name: buffer[rows] for name, buffer in self._coordinates.items()}
+                self._keep(self._shard, self._values[rows], found)
+                self._shard += 1
+
+
+class ActivationWriter:
+    """Appends shards to an unfinished store; continues after the last committed shard.
+
+    Parameters
+    ----------
+    folder
+        The artefact; its request is written.
+    layout
+        Shape and sharding.
+
+    Raises
+    ------
+    StoreError
+        If the journal or the arrays cannot be read, or a committed file is missing.
+    """
+
+    def __init__(self, folder: Path, layout: TokenLayout) -> None:
+        self._folder = folder
+        self._layout = layout
+        self._journal = Journal(folder / JOURNAL_FILE)
+        if self._journal.n_committed == 0:
+            create_arrays(folder / ARRAYS_FOLDER, layout)
+        else:
+            _discard_uncommitted(folder, {*layout.metadata_files(), *self._journal.files})
+
+    @property
+    def n_committed(self) -> int:
+        """Number of shards that are committed."""
+        return self._journal.n_committed
+
+    def append(
+        self, shard: int, values: NDArray[Any], coordinates: Mapping[str, NDArray[np.float64]]
+    ) -> None:
+        """Write and commit the next shard, as :class:`ShardBuffer` keeps it."""
+        files = write_shard(self._folder, self._layout, shard, values, coordinates)
+        self.commit(shard, files)
+
+    def commit(self, shard: int, files: Mapping[str, str]) -> None:
+        """Commit the next shard, whose files are durable."""
+        assert shard == self.n_committed, "shards are committed in order"
+        start, stop = self._layout.shard_range(shard)
+        self._journal.commit(shard, files, {"start": start, "stop": stop})
 
     def finish(self) -> Manifest:
         """Write the manifest of the complete store and return it."""
         assert self._journal.n_committed == self._layout.n_shards, "the store is not complete"
         return finish_artefact(self._folder, files=self._journal.files)
 
-    def _commit(self, start: int, stop: int) -> None:
-        rows = slice(0, stop - start)
-        try:
-            _write_rows(self._group, ACTIVATION, start, self._values[rows])
-            for name, buffer in self._coordinates.items():
-                _write_rows(self._group, COORDINATE_PREFIX + name, start, buffer[rows])
-            files = {}
-            for name in self._layout.shard_files(self._shard):
-                _make_durable(self._folder / name, self._folder / ARRAYS_FOLDER)
-                files[name] = digest_file(self._folder / name)
-        except OSError as error:
-            raise StoreError(
-                f"shard {self._shard} of {self._folder} cannot be written: "
-                f"{error.strerror or error}",
-                todo=CONTINUE,
-            ) from error
-        self._journal.commit(self._shard, files, {"start": start, "stop": stop})
-        self._shard += 1
+
+def write_shard(
+    folder: Path,
+    layout: TokenLayout,
+    shard: int,
+    values: NDArray[Any],
+    coordinates: Mapping[str, NDArray[np.float64]],
+) -> dict[str, str]:
+    """Write one shard durably into a folder where :func:`create_arrays` was called.
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 of its files, by path inside the folder.
+
+    Raises
+    ------
+    StoreError
+        If the disk refuses.
+    """
+    arrays = folder / ARRAYS_FOLDER
+    start, _ = layout.shard_range(shard)
+    try:
+        group = zarr.open_group(arrays, mode="r+", use_consolidated=False)
+        _write_rows(group, ACTIVATION, start, values)
+        for name, rows in coordinates.items():
+            _write_rows(group, COORDINATE_PREFIX + name, start, rows)
+        files = {}
+        for name in layout.shard_files(shard):
+            _make_durable(folder / name, arrays)
+            files[name] = digest_file(folder / name)
+    except OSError as error:
+        raise StoreError(
+            f"shard {shard} of {folder} cannot be written: {error.strerror or error}",
+            todo=CONTINUE,
+        ) from error
+    return files
 
 
-def _create(path: Path, layout: TokenLayout) -> None:
+def create_arrays(path: Path, layout: TokenLayout) -> None:
     """Create empty arrays of the final shape; what an interrupted run left is removed."""
     try:
         if path.exists():
