@@ -4,26 +4,40 @@ Codes are compressed rows of (feature, bin); annotations are runs sorted by labe
 alone, its runs are walked: each positive token adds to a histogram (feature, bin), each instance
 adds its largest bin per feature. Reverse cumulative sums over bins then answer "at or above" for
 every threshold, and false positives follow from the marginals.
+
+The histograms of many labels are larger than any cache. So slices are long, and a label's counts in
+a slice are made in one histogram that all labels of a thread share, and then added to the label's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.axis import TokenAxis
+from sci_interp.codes import Codes
 from sci_interp.schema import BIN_FLOORS, Split
 from sci_interp.source import FeatureSource
 
-from .inputs import KnownSource, RunSlice, bin_of_level, iterate_slices, known_mask
+from .inputs import SLICE_TOKENS, KnownSource, RunSlice, bin_of_level, iterate_slices, known_mask
 from .kernel import compiled, default_threads, run_ranges
 
 __all__ = ["Counts", "at_or_above", "count_split"]
 
 Ints = NDArray[np.int64]
+Narrow = NDArray[np.signedinteger]
+
+#: Activity entries, and tokens, that are counted at once.
+COUNT_ENTRIES = 2**23
+COUNT_TOKENS = 2**18
+#: Numbers of the shared histogram for one entry, at most, where it is worth adding it up.
+WORTH_SHARING = 8
+#: Pieces of the labels for every thread: labels differ in size.
+PIECES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +52,9 @@ class Counts:
         The labels that were counted, ascending.
     group : (n_labels,) int64
         Group of each of them.
-    tokens : (n_labels, n_features, n_bins) int64
+    tokens : (n_labels, n_features, n_bins) int32 or int64
         Known positive tokens at which a feature's activity falls into a bin.
-    instances : (n_labels, n_features, n_bins) int64
+    instances : (n_labels, n_features, n_bins) int32 or int64
         Instances inside which a feature's largest activity falls into a bin.
     active : (n_groups, n_features, n_bins) int64
         Known tokens, positive or not, at which a feature's activity falls into a bin.
@@ -57,8 +71,8 @@ class Counts:
 
     labels: Ints
     group: Ints
-    tokens: Ints
-    instances: Ints
+    tokens: Narrow
+    instances: Narrow
     active: Ints
     entries: Ints
     n_positive: Ints
@@ -67,15 +81,23 @@ class Counts:
 
     @classmethod
     def zero(
-        cls, labels: Ints, group: Ints, *, n_groups: int, n_features: int, n_bins: int
+        cls,
+        labels: Ints,
+        group: Ints,
+        *,
+        n_groups: int,
+        n_features: int,
+        n_bins: int,
+        narrow: bool = False,
     ) -> Counts:
-        """Return the neutral element of ``+``."""
+        """Return the neutral element of ``+``; ``narrow`` where no sum reaches 2**31."""
+        dtype = np.int32 if narrow else np.int64
         shape = (len(labels), n_features, n_bins)
         return cls(
             labels=labels,
             group=group,
-            tokens=np.zeros(shape, np.int64),
-            instances=np.zeros(shape, np.int64),
+            tokens=np.zeros(shape, dtype),
+            instances=np.zeros(shape, dtype),
             active=np.zeros((n_groups, *shape[1:]), np.int64),
             entries=np.zeros((n_groups, *shape[1:]), np.int64),
             n_positive=np.zeros(len(labels), np.int64),
@@ -99,25 +121,23 @@ class Counts:
 
     def add_slice(
         self,
-        indptr: Ints,
-        feature: NDArray[np.unsignedinteger],
-        bins: NDArray[np.uint8],
+        codes: Codes,
+        bin_of: NDArray[np.uint8],
         *,
         runs: RunSlice,
         axis: TokenAxis,
         start: int,
         n_threads: int = 1,
+        active: bool = True,
     ) -> None:
         """Add the counts of one token range in place.
 
         Parameters
         ----------
-        indptr : (n_tokens + 1,) int64
-            Rows of the codes.
-        feature : (n_entries,) unsigned
-            Feature of every entry.
-        bins : (n_entries,) uint8
-            Bin of every entry.
+        codes
+            Activity in the range, as levels.
+        bin_of : (256,) uint8
+            Bin of every level.
         runs
             Annotations of the same tokens, in positions of the common axis.
         axis
@@ -126,39 +146,73 @@ class Counts:
             Position of the first token.
         n_threads
             Labels are counted on this many threads.
+        active
+            Whether to add to ``active`` and ``entries``, which are the same for all labels.
         """
-        mask = known_mask(runs, start, len(indptr) - 1, len(self.n_known))
-        known = mask * axis.token_weights(start, start + mask.shape[1])
+        mask = known_mask(runs, start, codes.n_tokens, len(self.n_known))
+        weight = axis.token_weights(start, start + codes.n_tokens).astype(self.tokens.dtype)
+        known = mask * weight
+        activity = _Activity(
+            codes.indptr, codes.feature, codes.value.astype(np.uint8, copy=False), bin_of, known
+        )
+        has_steps = len(axis.step_weights) > 1
         moved = _moved(mask, axis, start)
         order, bounds = order_runs(runs, self.labels)
-        first = np.asarray(runs.start, np.int64)[order] - start
-        last = np.asarray(runs.stop, np.int64)[order] - start
-        instance = np.asarray(runs.instance, np.int64)[order]
+        spans = _Spans(
+            bounds,
+            np.asarray(runs.start, np.int64)[order] - start,
+            np.asarray(runs.stop, np.int64)[order] - start,
+            np.asarray(runs.instance, np.int64)[order],
+        )
+        n_groups = len(self.n_known) if active else 0
+        size = max(1, -(-len(self.labels) // (PIECES * n_threads)))
+        if active:
+            self.n_known[:] += known.sum(axis=1, dtype=np.int64)
 
-        def count_groups(begin: int, end: int) -> None:
-            for group in range(begin, end):
-                self.n_known[group] += known[group].sum()
-                counts = (self.active[group], self.entries[group])
-                _add_active(indptr, feature, bins, known[group], moved[group], *counts)
+        def count(begin: int, end: int) -> None:
+            for item in range(begin, end):
+                if item < n_groups:
+                    counts = (self.active[item], self.entries[item])
+                    _add_active(activity, item, moved[item], *counts, has_steps)
+                    continue
+                first = (item - n_groups) * size
+                _add_labels(
+                    activity, spans, self.group, (first, min(first + size, len(self.labels))),
+                    self.tokens, self.instances, self.n_positive, self.n_instances,
+                )  # fmt: skip
 
-        def count_labels(begin: int, end: int) -> None:
-            for at in range(begin, end):
-                part = slice(bounds[at], bounds[at + 1])
-                mask = known[self.group[at]]
-                walk = (first[part], last[part], instance[part], mask)
-                positive, events = _add_label(
-                    indptr, feature, bins, *walk, self.tokens[at], self.instances[at]
-                )
-                self.n_positive[at] += positive
-                self.n_instances[at] += events
-
-        run_ranges(count_groups, len(self.n_known), size=1, n_threads=n_threads)
-        run_ranges(count_labels, len(self.labels), size=1, n_threads=n_threads)
+        n_pieces = -(-len(self.labels) // size)
+        run_ranges(count, n_groups + n_pieces, size=1, n_threads=n_threads)
+        if active and not has_steps:  # Every token weighs 1, and the known ones are moved.
+            np.copyto(self.entries, self.active)
 
 
-def at_or_above(histogram: Ints) -> Ints:
+class _Activity(NamedTuple):
+    """Codes of a slice, the bin of every level, and the weight of every token, 0 if unknown."""
+
+    indptr: Ints
+    feature: NDArray[np.unsignedinteger]
+    level: NDArray[np.uint8]
+    bin_of: NDArray[np.uint8]
+    known: Narrow
+
+
+class _Spans(NamedTuple):
+    """Runs by label, instance and start; ``bounds`` are each label's."""
+
+    bounds: Ints
+    start: Ints
+    stop: Ints
+    instance: Ints
+
+
+def at_or_above(histogram: NDArray[np.integer]) -> Ints:
     """Return counts at or above every bin from a histogram whose last axis is the bin."""
-    return np.flip(np.flip(histogram, -1).cumsum(-1), -1)
+    result = np.empty(histogram.shape, np.int64)
+    n_bins = histogram.shape[-1]
+    if result.size:
+        _cumulate(histogram.reshape(-1, n_bins), result.reshape(-1, n_bins))
+    return result
 
 
 def order_runs(runs: RunSlice, labels: Ints) -> tuple[Ints, Ints]:
@@ -179,6 +233,7 @@ def count_split(
     labels: Ints | None = None,
     floors: Sequence[int] = BIN_FLOORS,
     n_threads: int | None = None,
+    active: bool = True,
 ) -> Counts:
     """Count one split in one streamed pass.
 
@@ -190,11 +245,13 @@ def count_split(
         The split to count.
     labels : (n_labels,) int64, optional
         Labels to count; all where omitted. Memory is
-        ``16 * n_labels * n_features * n_bins`` bytes.
+        ``8 * n_labels * n_features * n_bins`` bytes, twice that where sums may reach 2**31.
     floors
         Lowest level of each bin, ascending from 1.
     n_threads
         Number of threads; the counts do not depend on it.
+    active
+        Whether to count ``active``, ``entries`` and ``n_known``, which are the same for all labels.
     """
     if labels is None:
         labels = np.arange(len(known.labels), dtype=np.int64)
@@ -205,20 +262,32 @@ def count_split(
         n_groups=len(known.groups),
         n_features=features.n_features,
         n_bins=len(floors),
+        narrow=features.axis.n_tokens * max(features.axis.step_weights) < 2**31,
     )
     table = bin_of_level(floors)
-    for start, stop in iterate_slices(features.axis, split):
-        codes = features.read(start, stop)
+    for start, stop in iterate_slices(
+        features.axis, split, n_tokens=_slice_tokens(features, split)
+    ):
         counts.add_slice(
-            codes.indptr,
-            codes.feature,
-            table[codes.value],
+            features.read(start, stop),
+            table,
             runs=known.read(start, stop),
             axis=features.axis,
             start=start,
             n_threads=n_threads or default_threads(),
+            active=active,
         )
     return counts
+
+
+def _slice_tokens(features: FeatureSource, split: Split) -> int:
+    """Return how many tokens are counted at once, by how active the first of them are."""
+    first = next(iterate_slices(features.axis, split, n_tokens=SLICE_TOKENS // 16), None)
+    if first is None:
+        return SLICE_TOKENS
+    n_entries = max(len(features.read(*first).feature), 1)
+    fits = COUNT_ENTRIES * (first[1] - first[0]) // n_entries
+    return min(max(fits, SLICE_TOKENS // 16), COUNT_TOKENS)
 
 
 def _moved(mask: NDArray[np.bool_], axis: TokenAxis, start: int) -> NDArray[np.bool_]:
@@ -232,65 +301,88 @@ def _moved(mask: NDArray[np.bool_], axis: TokenAxis, start: int) -> NDArray[np.b
 
 
 @compiled
-def _add_active(
-    indptr: Ints,
-    feature: NDArray[np.unsignedinteger],
-    bins: NDArray[np.uint8],
-    known: Ints,
-    moved: NDArray[np.bool_],
-    active: Ints,
-    entries: Ints,
-) -> None:
-    """Add the activity of a slice, weighted at known tokens and bare at all that are moved."""
-    for token in range(len(known)):
-        if moved[token]:  # so is every known token
-            for entry in range(indptr[token], indptr[token + 1]):
-                active[feature[entry], bins[entry]] += known[token]
-                entries[feature[entry], bins[entry]] += 1
+def _cumulate(histogram: NDArray[np.integer], result: Ints) -> None:
+    for row in range(len(histogram)):
+        total = 0
+        for at in range(histogram.shape[1] - 1, -1, -1):
+            total += histogram[row, at]
+            result[row, at] = total
 
 
 @compiled
-def _add_label(
-    indptr: Ints,
-    feature: NDArray[np.unsignedinteger],
-    bins: NDArray[np.uint8],
-    first: Ints,
-    last: Ints,
-    instance: Ints,
-    known: Ints,
-    tokens: Ints,
-    instances: Ints,
-) -> tuple[int, int]:
-    """Walk one label's runs, sorted by instance; return weight of its tokens, and instances.
+def _add_active(
+    activity: _Activity,
+    group: int,
+    moved: NDArray[np.bool_],
+    active: Ints,
+    entries: Ints,
+    has_steps: bool,
+) -> None:
+    """Add the activity of a slice, weighted at known tokens and bare at all that are moved."""
+    known = activity.known[group]
+    for token in range(len(known)):
+        if not moved[token]:  # nor is it known
+            continue
+        weight = known[token]
+        for entry in range(activity.indptr[token], activity.indptr[token + 1]):
+            at = activity.feature[entry]
+            level = activity.bin_of[activity.level[entry]]
+            active[at, level] += weight
+            if has_steps:
+                entries[at, level] += 1
 
-    ``known`` is the weight of every token, 0 where it is unknown.
-    """
-    seen = np.zeros(len(known), np.bool_)
-    largest = np.zeros(tokens.shape[0], np.uint8)  # largest bin + 1 inside the instance
-    touched = np.empty(tokens.shape[0], np.int64)
-    n_touched = n_positive = n_instances = 0
-    any_known = False
-    for run in range(len(first)):
-        for token in range(first[run], last[run]):
-            if not known[token]:
-                continue
-            any_known = True
-            fresh = 0 if seen[token] else known[token]
-            seen[token] = True
-            n_positive += fresh
-            for entry in range(indptr[token], indptr[token + 1]):
-                at, level = feature[entry], bins[entry]
-                tokens[at, level] += fresh
-                if largest[at] == 0:
-                    touched[n_touched] = at
-                    n_touched += 1
-                largest[at] = max(largest[at], level + 1)
-        if run + 1 == len(first) or instance[run + 1] != instance[run]:
-            for index in range(n_touched):
-                at = touched[index]
-                instances[at, largest[at] - 1] += 1
-                largest[at] = 0
-            n_instances += any_known
-            n_touched = 0
-            any_known = False
-    return n_positive, n_instances
+
+@compiled
+def _add_labels(
+    activity: _Activity,
+    spans: _Spans,
+    group: Ints,
+    part: tuple[int, int],
+    tokens: Narrow,
+    instances: Narrow,
+    n_positive: Ints,
+    n_instances: Ints,
+) -> None:
+    """Walk the runs of labels ``part[0]:part[1]``."""
+    n_features = tokens.shape[1]
+    seen = np.full(activity.known.shape[1], -1, np.int64)  # the label that saw a token last
+    # Of every feature, the instance that saw it last, and its largest bin there: n * 256 + bin.
+    largest = np.full(n_features, -1, np.int64)
+    number = 0
+    shared = np.zeros((2, *tokens.shape[1:]), tokens.dtype)
+    for label in range(part[0], part[1]):
+        known = activity.known[group[label]]
+        n_entries = 0
+        for run in range(spans.bounds[label], spans.bounds[label + 1]):
+            n_entries += activity.indptr[spans.stop[run]] - activity.indptr[spans.start[run]]
+        is_shared = n_entries > shared.size // WORTH_SHARING
+        of_tokens = shared[0] if is_shared else tokens[label]
+        of_instances = shared[1] if is_shared else instances[label]
+        any_known = False
+        end = spans.bounds[label + 1]
+        for run in range(spans.bounds[label], end):
+            for token in range(spans.start[run], spans.stop[run]):
+                if not known[token]:
+                    continue
+                any_known = True
+                fresh = known[token] if seen[token] != label else 0
+                seen[token] = label
+                n_positive[label] += fresh
+                for entry in range(activity.indptr[token], activity.indptr[token + 1]):
+                    at = activity.feature[entry]
+                    level = activity.bin_of[activity.level[entry]]
+                    of_tokens[at, level] += fresh
+                    before, now = largest[at], number + level
+                    if now > before:
+                        largest[at] = now
+                        of_instances[at, level] += 1
+                        if before >= number:
+                            of_instances[at, before - number] -= 1
+            if run + 1 == end or spans.instance[run + 1] != spans.instance[run]:
+                n_instances[label] += any_known
+                any_known = False
+                number += 256
+        if is_shared:
+            tokens[label] += shared[0]
+            instances[label] += shared[1]
+            shared[:] = 0

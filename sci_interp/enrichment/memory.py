@@ -84,15 +84,21 @@ class MemoryAnnotations:
     everything: AnnotationSlice
     events: Ints = field(default_factory=lambda: np.zeros((2, 0), np.int64))
 
-    @property
+    @cached_property
     def groups(self) -> tuple[str, ...]:
         """Label groups in order of first use."""
         return tuple(dict.fromkeys(label.group for label in self.labels))
 
-    @property
+    @cached_property
     def group_of_label(self) -> Ints:
         """Group of every label ``(n_labels,)``."""
         return np.array([self.groups.index(label.group) for label in self.labels], np.int64)
+
+    @cached_property
+    def _by_start(self) -> tuple[Ints, Ints]:
+        """Runs by their start, and those starts."""
+        order = np.argsort(self.everything.start, kind="stable")
+        return order, np.asarray(self.everything.start)[order]
 
     @cached_property
     def digest(self) -> str:
@@ -105,7 +111,8 @@ class MemoryAnnotations:
     def read(self, start: int, stop: int) -> AnnotationSlice:
         """Return the annotations of a token range that begins and ends with records."""
         all_ = self.everything
-        runs = np.flatnonzero((all_.start >= start) & (all_.start < stop))
+        order, starts = self._by_start
+        runs = order[np.searchsorted(starts, start) : np.searchsorted(starts, stop)]
         runs = runs[np.lexsort((all_.start[runs], all_.label[runs]))]
         ranges = np.flatnonzero((all_.known_start < stop) & (all_.known_stop > start))
         return AnnotationSlice(

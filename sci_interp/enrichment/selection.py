@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,19 @@ from sci_interp.source import FeatureSource
 
 from .counts import Counts, at_or_above, count_split
 from .inputs import KnownSource
+from .kernel import compiled, default_threads, run_ranges
 from .measures import Confusion
 from .tracks import count_event_families
 
 __all__ = ["DIRECTIONS", "Direction", "Selection", "select_thresholds", "share_of_scale"]
 
 Ints = NDArray[np.int64]
+Narrow = NDArray[np.signedinteger]
 
 #: Splits that are counted.
 COUNTED: tuple[Split, ...] = ("discovery", "test", "vault")
 #: Bytes that the counts of one block of labels may take.
-COUNT_BYTES = 32 * 2**20
+COUNT_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True)
@@ -173,57 +176,99 @@ def select_thresholds(
         n_families={split: count_event_families(features.axis, known, split) for split in COUNTED},
         unit=unit,
     )
-    bytes_per_label = 16 * n_features * len(floors) * len(COUNTED)
+    bytes_per_label = 2 * np.dtype(small).itemsize * n_features * len(floors) * len(COUNTED)
     block = max(1, count_bytes // bytes_per_label)
     for first in range(0, n_labels, block):
         labels = np.arange(first, min(first + block, n_labels))
         counts = {
             split: count_split(
-                features, known, split, labels=labels, floors=floors, n_threads=n_threads
+                features, known, split, labels=labels, floors=floors, n_threads=n_threads,
+                active=first == 0,
             )
             for split in COUNTED
-        }
-        _take_block(selection, counts)
+        }  # fmt: skip
+        if first == 0:
+            _take_active(selection, counts)
+        _take_block(selection, counts, n_threads or default_threads())
         del counts  # before those of the next block are made
     return selection
 
 
-def _take_block(selection: Selection, counts: Mapping[Split, Counts]) -> None:
+def _take_active(selection: Selection, counts: Mapping[Split, Counts]) -> None:
     for split, count in counts.items():
         selection.active[split][:] = at_or_above(count.active)
         selection.entries[split][:] = at_or_above(count.entries)
         selection.n_known[split][:] = count.n_known
+
+
+def _take_block(selection: Selection, counts: Mapping[Split, Counts], n_threads: int) -> None:
+    """Choose the bins of a block of labels, and keep the counts at them."""
+    for split, count in counts.items():
         selection.n_positive[split][count.labels] = count.n_positive
         selection.n_instances[split][count.labels] = count.n_instances
     labels = counts["discovery"].labels
-    everything = np.arange(selection.n_features)
-    for at, label in enumerate(labels):
-        above = {
-            split: (at_or_above(count.tokens[at]), at_or_above(count.instances[at]))
-            for split, count in counts.items()
-        }
-        for way in DIRECTIONS:
-            chosen = _best_bin(counts[way.selecting], above[way.selecting], selection, way, at)
-            selection.bin[way.number][label] = chosen
-            for split, (tokens, hits) in above.items():
-                selection.true_positive[way.number, split][label] = tokens[everything, chosen]
-                selection.hit[way.number, split][label] = hits[everything, chosen]
+    rows = slice(int(labels[0]), int(labels[-1]) + 1)
+    for way in DIRECTIONS:
+        chosen = selection.bin[way.number][rows]
+        choose = partial(_choose_range, selection, counts[way.selecting], way.selecting, chosen)
+        run_ranges(choose, len(labels), size=1, n_threads=n_threads)
+        for split in COUNTED:
+            found = (selection.true_positive[way.number, split], selection.hit[way.number, split])
+            _take_above(counts[split].tokens, chosen, found[0][rows])
+            _take_above(counts[split].instances, chosen, found[1][rows])
 
 
-def _best_bin(
-    count: Counts, above: tuple[Ints, Ints], selection: Selection, way: Direction, at: int
-) -> NDArray[np.uint8]:
-    """Return the bin with the best hybrid F1 of every feature, the higher one of equals."""
-    table = Confusion(
-        true_positive=above[0] / selection.unit,
-        active=selection.active[way.selecting][count.group[at]] / selection.unit,
-        positive=np.asarray(count.n_positive[at] / selection.unit),
-        known=np.asarray(count.n_known[count.group[at]] / selection.unit),
-        hit=above[1].astype(np.float64),
-        instances=np.asarray(count.n_instances[at], np.float64),
-    )
-    score = table.hybrid_f1
-    best: NDArray[np.uint8] = (score.shape[1] - 1 - np.argmax(score[:, ::-1], axis=1)).astype(
-        np.uint8
-    )
-    return best
+def _choose_range(
+    selection: Selection,
+    count: Counts,
+    split: Split,
+    chosen: NDArray[np.uint8],
+    first: int,
+    last: int,
+) -> None:
+    part = slice(first, last)
+    of_pairs = (count.tokens[part], count.instances[part])
+    totals = (count.n_instances[part], float(selection.unit))
+    _choose_bins(*of_pairs, selection.active[split], count.group[part], *totals, chosen[part])
+
+
+@compiled
+def _choose_bins(
+    tokens: Narrow,
+    instances: Narrow,
+    active: Ints,
+    group: Ints,
+    n_instances: Ints,
+    unit: float,
+    chosen: NDArray[np.uint8],
+) -> None:
+    """Write the bin with the best hybrid F1 of every pair, the higher one of equals.
+
+    The arithmetic is that of :class:`~sci_interp.enrichment.measures.Confusion`.
+    """
+    n_labels, n_features, n_bins = tokens.shape
+    for label in range(n_labels):
+        for feature in range(n_features):
+            positive, hit, best = 0, 0, -1.0
+            for at in range(n_bins - 1, -1, -1):
+                positive += tokens[label, feature, at]
+                hit += instances[label, feature, at]
+                fired = active[group[label], feature, at] / unit
+                precision = (positive / unit) / fired if fired else 0.0
+                recall = hit / n_instances[label] if n_instances[label] else 0.0
+                both = precision + recall
+                score = 2 * precision * recall / both if both else 0.0
+                if score > best:
+                    best = score
+                    chosen[label, feature] = at
+
+
+@compiled
+def _take_above(histogram: Narrow, chosen: NDArray[np.uint8], found: Narrow) -> None:
+    """Write the counts at or above the chosen bins."""
+    for label in range(histogram.shape[0]):
+        for feature in range(histogram.shape[1]):
+            total = 0
+            for at in range(chosen[label, feature], histogram.shape[2]):
+                total += histogram[label, feature, at]
+            found[label, feature] = total
