@@ -14,7 +14,8 @@ not. Ranges are half-open, and none crosses a record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,20 +26,21 @@ from numpy.typing import NDArray
 
 from .adapter import Adapter, Dataset, Label, RecordAnnotations
 from .annotation_reader import RecordReader, label_groups
-from .axis import DEFAULT_FRACTIONS, TokenAxis
+from .annotation_work import AnnotationWork
+from .axis import TokenAxis
 from .disk import read_parquet, reading
 from .errors import InputError, StoreError
+from .executors import Shard, Workers
 from .manifest import (
     Manifest,
-    begin_artefact,
     clear_on_mistake,
-    digest_json,
     finish_artefact,
     read_manifest,
     write_atomically,
 )
 from .progress import track
 from .ranges import RangeReader, RangeWriter, merge_ranges
+from .recipes import Recipe
 from .schema import (
     EVENT,
     EVENT_COLUMNS,
@@ -56,7 +58,7 @@ from .schema import (
 )
 from .shards import verify_file
 
-__all__ = ["AnnotationSlice", "AnnotationStore", "annotate"]
+__all__ = ["AnnotationSlice", "AnnotationStore", "annotate", "annotate_share"]
 
 LABELS_FILE = "labels.parquet"
 RUNS_FILE = "runs.parquet"
@@ -219,6 +221,9 @@ def annotate(
     out: Path | str,
     fractions: Mapping[Split, float] | None = None,
     progress: bool = True,
+    workers: int = 1,
+    executor: Executor | None = None,
+    recipe: Recipe | None = None,
 ) -> AnnotationStore:
     """Store what an adapter knows of every record.
 
@@ -235,6 +240,12 @@ def annotate(
         Shares of the splits, as given to ``extract``.
     progress
         Show progress.
+    workers
+        Processes that share the records; the bytes are the same with any number.
+    executor
+        In place of ``workers``: whose workers share the records, for example those of Dask.
+    recipe
+        How workers open the same model and data for themselves; only they need it.
 
     Raises
     ------
@@ -244,49 +255,58 @@ def annotate(
     UnknownNameError
         If a run names no label of the adapter, or a known range no group.
     """
-    out = Path(out)
-    labels = tuple(adapter.labels(dataset))
-    _require_labels(labels)
-    fractions = dict(fractions or DEFAULT_FRACTIONS)
-    axis = TokenAxis.of(dataset, fractions)
-    inputs = {"dataset": dataset.digest}
-    # What reaches the network may stay while its annotations change; a dataset that can tell does.
-    if annotation_digest := getattr(dataset, "annotation_digest", None):
-        inputs["annotations"] = str(annotation_digest)
-    settings = {
-        "adapter": adapter.name,
-        "axis": axis.digest,
-        "fractions": fractions,
-        "labels": [[label.name, label.group, label.nuisance, label.extent] for label in labels],
-        "definitions": digest_json([label.definition for label in labels]),
-    }
-    if begin_artefact(out, "annotations", inputs=inputs, settings=settings):
-        return AnnotationStore.open(out)
-    with clear_on_mistake(out):
-        axis.write(out)
-        write_atomically(out / LABELS_FILE, _label_table(labels))
-        records = axis.records[RECORD].tolist()
-        found = iter(adapter.annotate(dataset, records))
-        _write_ranges(found, out, axis, labels, records=track(records, "annotate", show=progress))
-        finish_artefact(out)
-    return AnnotationStore.open(out)
+    work = AnnotationWork(adapter, dataset, Path(out), fractions)
+    makers = Workers(workers, executor)
+    if not work.claim():
+        with clear_on_mistake(work.out):
+            work.axis.write(work.out)
+            write_atomically(work.out / LABELS_FILE, _label_table(work.labels))
+            found = work.read(makers, recipe, progress=progress)
+            _write_ranges(found, work, progress=progress)
+            finish_artefact(work.out)
+            work.parts.discard()
+    return AnnotationStore.open(work.out)
+
+
+def annotate_share(
+    recipe: Recipe,
+    *,
+    out: Path | str,
+    shard: Shard,
+    fractions: Mapping[Split, float] | None = None,
+    progress: bool = True,
+) -> int:
+    """Make one task's part of an array; :func:`annotate` with the same settings takes it in.
+
+    Parameters
+    ----------
+    recipe
+        Opens model and data.
+    out, fractions, progress
+        As for :func:`annotate`.
+    shard
+        ``(i, n)``: which task of how many.
+
+    Returns
+    -------
+    int
+        Number of units of records that are this task's; 0 where the store is finished.
+    """
+    work = AnnotationWork(*recipe.open_once(), Path(out), fractions)
+    return work.make_share(shard, progress=progress)
 
 
 def _write_ranges(
-    found: Iterator[RecordAnnotations],
-    out: Path,
-    axis: TokenAxis,
-    labels: Sequence[Label],
-    *,
-    records: Iterable[str],
+    found: Iterator[RecordAnnotations], work: AnnotationWork, *, progress: bool
 ) -> None:
-    reader = RecordReader(labels)
+    axis, out, reader = work.axis, work.out, RecordReader(work.labels)
+    records = axis.records[RECORD].tolist()
     with (
         RangeWriter(out / RUNS_FILE, RUN_COLUMNS) as runs,
         RangeWriter(out / KNOWN_FILE, KNOWN_COLUMNS) as known,
         RangeWriter(out / EVENTS_FILE, EVENT_COLUMNS) as events,
     ):
-        for index, record in enumerate(records):
+        for index, record in enumerate(track(records, "annotate", show=progress)):
             annotations = next(found, None)
             if annotations is None or annotations.record != record:
                 got = "nothing" if annotations is None else repr(annotations.record)
@@ -302,23 +322,6 @@ def _write_ranges(
         raise InputError(
             f"the adapter yielded annotations of {extra.record!r} beyond the last record"
         )
-
-
-def _require_labels(labels: Sequence[Label]) -> None:
-    if not labels:
-        raise InputError("the adapter has no label for this dataset")
-    names = [label.name for label in labels]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"the adapter lists the label {name!r} more than once")
-    extent = {label.group: label.extent for label in labels}
-    for label in labels:
-        if label.extent != extent[label.group]:
-            raise InputError(
-                f"the label {label.name!r} covers {label.extent}, and others of its group "
-                f"{label.group!r} cover {extent[label.group]}",
-                allowed="one extent for all labels of a group",
-            )
 
 
 def _label_table(labels: Sequence[Label]) -> bytes:

@@ -246,7 +246,6 @@ def _limit_threads(n_threads: int) -> None:
     """Let a worker use its share of the processors."""
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, str(n_threads))
-    if "torch" in sys.modules:
-        import torch
-
+    torch = sys.modules.get("torch")
+    if torch is not None:
         torch.set_num_threads(n_threads)

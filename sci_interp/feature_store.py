@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,17 @@ from .axis import TokenAxis
 from .codes import Codes, feature_dtype
 from .disk import read_json, reading
 from .errors import InputError, NotFiniteError, StoreError
-from .journal import Journal
-from .manifest import (
-    Manifest,
-    begin_artefact,
-    clear_on_mistake,
-    digest_json,
-    finish_artefact,
-    read_manifest,
-    write_atomically,
-)
-from .progress import track
-from .schema import CHUNK_TOKENS, JOURNAL_FILE, RECORDS_FILE, SHARD_TOKENS
+from .manifest import Manifest, read_manifest, write_atomically
+from .schema import CHUNK_TOKENS, RECORDS_FILE, SHARD_TOKENS
 
-__all__ = ["FeatureLayout", "FeatureStore", "require_valid", "shard_tokens", "write_store"]
+__all__ = [
+    "FeatureLayout",
+    "FeatureStore",
+    "require_valid",
+    "shard_name",
+    "shard_ranges",
+    "shard_tokens",
+]
 
 FEATURES_FILE = "features.json"
 SCALE_FILE = "scale.safetensors"
@@ -84,7 +81,7 @@ class FeatureStore:
         self.scale = layout.scale
         self.names: tuple[str, ...] = names
         self.families: tuple[str, ...] = families
-        self._shards = list(_shard_ranges(axis.n_tokens, size))
+        self._shards = list(shard_ranges(axis.n_tokens, size))
         self._files = shards.group_files(manifest.files, depth=2)
         self._verified: set[int] = set()
         self._cache: OrderedDict[int, Codes] = OrderedDict()
@@ -141,7 +138,7 @@ class FeatureStore:
 
     def _shard(self, index: int) -> Codes:
         if index not in self._cache:
-            name = _shard_name(index)
+            name = shard_name(index)
             is_new = index not in self._verified
             if is_new:
                 shards.verify_folder(self.path, name, self._files.get(name, {}))
@@ -217,66 +214,6 @@ class FeatureLayout:
         write_atomically(folder / SCALE_FILE, save({"scale": self.scale}))
 
 
-def write_store(
-    out: Path,
-    layout: FeatureLayout,
-    read_codes: Callable[[int, int], Codes],
-    *,
-    inputs: Mapping[str, str],
-    settings: Mapping[str, Any],
-    progress: bool,
-) -> FeatureStore:
-    """Write a store shard by shard; shards that an interrupted run committed are kept.
-
-    Parameters
-    ----------
-    out
-        Folder of the artefact.
-    layout
-        What it holds beside the codes.
-    read_codes
-        Returns the quantised codes of a token range; valid by :func:`require_valid`.
-    inputs, settings
-        What the codes follow from.
-    progress
-        Show progress.
-
-    Raises
-    ------
-    StoreError
-        If ``out`` holds other work, a committed shard is damaged, or the disk refuses.
-    """
-    settings = {
-        **settings,
-        "axis": layout.axis.digest,
-        "layout": digest_json([layout.describe(), layout.scale.tolist()]),
-        "n_features": layout.n_features,
-    }
-    if begin_artefact(out, "features", inputs=inputs, settings=settings):
-        return FeatureStore.open(out)
-    with clear_on_mistake(out):
-        layout.write(out)
-        journal = _write_shards(out, layout, read_codes, progress=progress)
-        finish_artefact(out, files=journal.files)
-    return FeatureStore.open(out)
-
-
-def _write_shards(
-    out: Path, layout: FeatureLayout, read_codes: Callable[[int, int], Codes], *, progress: bool
-) -> Journal:
-    journal = Journal(out / JOURNAL_FILE)
-    ranges = list(_shard_ranges(layout.axis.n_tokens, layout.shard_tokens))
-    for index, (start, stop) in enumerate(track(ranges, "encode", show=progress)):
-        if index in journal.entries:
-            shards.verify_folder(out, _shard_name(index), journal.entries[index].files)
-            continue
-        codes = read_codes(start, stop)
-        arrays = {"indptr": codes.indptr, "feature": codes.feature, "value": codes.value}
-        digests = shards.write_group(out, _shard_name(index), arrays)
-        journal.commit(index, digests, {"n_tokens": stop - start, "n_entries": len(codes.feature)})
-    return journal
-
-
 def shard_tokens(n_active: int) -> int:
     """Return the tokens per shard for codes with at most ``n_active`` features per token."""
     tokens = SHARD_TOKENS
@@ -329,10 +266,12 @@ def _no_rows(n_features: int) -> Codes:
     return Codes(np.zeros(1, np.int64), empty, np.zeros(0, np.uint8))
 
 
-def _shard_name(index: int) -> str:
+def shard_name(index: int) -> str:
+    """Return the path of a shard's group inside the store."""
     return f"{CODES_FOLDER}/{index:06d}"
 
 
-def _shard_ranges(n_tokens: int, shard_tokens: int) -> Iterator[tuple[int, int]]:
+def shard_ranges(n_tokens: int, shard_tokens: int) -> Iterator[tuple[int, int]]:
+    """Yield the half-open token range of every shard."""
     for start in range(0, n_tokens, shard_tokens):
         yield start, min(start + shard_tokens, n_tokens)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,15 @@ from .adapter import Adapter, Dataset
 from .axis import DEFAULT_FRACTIONS, TokenAxis
 from .codes import Codes, Encoder, feature_dtype, quantise
 from .errors import InputError, NotFiniteError, StoreError
-from .feature_store import FeatureLayout, FeatureStore, require_valid, shard_tokens, write_store
+from .executors import Shard, Workers
+from .feature_store import FeatureLayout, FeatureStore, require_valid, shard_tokens
+from .feature_writer import FeatureWriter
+from .openers import encoder_opener, source_opener
+from .recipes import Last, Recipe
 from .schema import BLOCKS_SEEN, MAX_LEVEL, RECORD, SHARD_TOKENS, Split
 from .source import ActivationSource
 
-__all__ = ["FeatureStore", "encode", "encode_nuisances"]
+__all__ = ["FeatureStore", "encode", "encode_nuisances", "encode_share"]
 
 #: Tokens that are read and encoded at once.
 SLICE_TOKENS = 16_384
@@ -32,6 +39,9 @@ def encode(
     names: Sequence[str] | None = None,
     check_parent: bool = True,
     progress: bool = True,
+    workers: int = 1,
+    executor: Executor | None = None,
+    recipe: Recipe | None = None,
 ) -> FeatureStore:
     """Encode every token of a source; an interrupted run continues where it stopped.
 
@@ -52,6 +62,12 @@ def encode(
         source keeps for testing.
     progress
         Show a progress bar.
+    workers
+        Processes that share the shards; the bytes are the same with any number.
+    executor
+        In place of ``workers``: whose workers share the shards, for example those of Dask.
+    recipe
+        How workers open the model and the data of a stream for themselves.
 
     Raises
     ------
@@ -60,25 +76,43 @@ def encode(
     NotFiniteError
         If activations or codes hold NaN or infinity.
     """
+    names = _names_of(encoder, names)
     _require_fit(encoder, source, check_parent)
-    _require_scale(encoder)
-    expected = int(getattr(encoder, "n_active", EXPECTED_ACTIVE))
-    layout = FeatureLayout(
-        axis=source.axis,
-        names=tuple(getattr(encoder, "names", ()) if names is None else names),
-        families=(),
-        scale=np.ascontiguousarray(encoder.scale, dtype=np.float32),
-        shard_tokens=shard_tokens(min(expected, encoder.n_features)),
-    )
-    inputs = {"encoder": encoder.digest, "source": source.digest}
-    settings = {"layer": source.layer, "model": dict(source.model)}
+    writer = _plan(encoder, source, Path(out), names)
+    makers = Workers(workers, executor)
+    if not makers.are_others:
+        return writer.write(progress=progress)
+    openers = encoder_opener(encoder), source_opener(source, recipe)
+    task = _EncodeTask(*openers, Path(out).absolute(), names, "", range(0))
+    return writer.write(progress=progress, workers=makers, task=partial(_aim, task))
 
-    def read_codes(start: int, stop: int) -> Codes:
-        return _encode_range(encoder, source, start, stop)
 
-    return write_store(
-        Path(out), layout, read_codes, inputs=inputs, settings=settings, progress=progress
-    )
+def encode_share(
+    encoder: Encoder,
+    source: ActivationSource,
+    *,
+    out: Path | str,
+    shard: Shard,
+    check_parent: bool = True,
+    progress: bool = True,
+) -> int:
+    """Make one task's shards of an array; :func:`encode` of the same takes them in.
+
+    Parameters
+    ----------
+    encoder, source, out, check_parent, progress
+        As for :func:`encode`.
+    shard
+        ``(i, n)``: which task of how many.
+
+    Returns
+    -------
+    int
+        Number of shards that are this task's; 0 where the store is finished.
+    """
+    _require_fit(encoder, source, check_parent)
+    writer = _plan(encoder, source, Path(out), _names_of(encoder, None))
+    return writer.make_share(shard, progress=progress)
 
 
 def encode_nuisances(
@@ -114,9 +148,56 @@ def encode_nuisances(
     reader = _NuisanceReader(adapter, dataset, layout.axis, layout.n_features)
     inputs = {"dataset": dataset.digest}
     settings = {"adapter": adapter.name, "fractions": fractions}
-    return write_store(
-        Path(out), layout, reader.read, inputs=inputs, settings=settings, progress=progress
+    writer = FeatureWriter(Path(out), layout, reader.read, inputs, settings)
+    return writer.write(progress=progress)
+
+
+def _names_of(encoder: Encoder, names: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(getattr(encoder, "names", ()) if names is None else names)
+
+
+def _plan(
+    encoder: Encoder, source: ActivationSource, out: Path, names: tuple[str, ...]
+) -> FeatureWriter:
+    _require_scale(encoder)
+    expected = int(getattr(encoder, "n_active", EXPECTED_ACTIVE))
+    layout = FeatureLayout(
+        axis=source.axis,
+        names=names,
+        families=(),
+        scale=np.ascontiguousarray(encoder.scale, dtype=np.float32),
+        shard_tokens=shard_tokens(min(expected, encoder.n_features)),
     )
+    inputs = {"encoder": encoder.digest, "source": source.digest}
+    settings = {"layer": source.layer, "model": dict(source.model)}
+    return FeatureWriter(out, layout, partial(_encode_range, encoder, source), inputs, settings)
+
+
+@dataclass(frozen=True)
+class _EncodeTask:
+    """Opens an encoder and a source in a worker, and makes consecutive shards."""
+
+    open_encoder: Callable[[], Encoder]
+    open_source: Callable[[], ActivationSource]
+    out: Path
+    names: tuple[str, ...]
+    key: str
+    shards: range
+
+    def __call__(self) -> None:
+        writer = _last.get(self.key, self._plan)
+        writer.parts.require_key(self.key)
+        writer.make_parts(self.shards)
+
+    def _plan(self) -> FeatureWriter:
+        return _plan(self.open_encoder(), self.open_source(), self.out, self.names)
+
+
+_last: Last[FeatureWriter] = Last()
+
+
+def _aim(task: _EncodeTask, key: str, shards: range) -> _EncodeTask:
+    return replace(task, key=key, shards=shards)
 
 
 def _encode_range(encoder: Encoder, source: ActivationSource, start: int, stop: int) -> Codes:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .disk import CONTINUE, digest_file, sync_file, sync_folder
+from .disk import CONTINUE, UNREADABLE, digest_file, sync_file, sync_folder
 from .errors import StoreError
 from .manifest import Manifest, read_manifest
 
@@ -31,7 +31,12 @@ FREE_BYTES, MAX_EXPANSION = 64 * 2**20, 1000
 _CODECS = frozenset({"bytes", "zstd"})
 
 
-def write_group(root: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+def write_group(
+    root: Path,
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    dimensions: Mapping[str, str],
+) -> dict[str, str]:
     """Write one-dimensional arrays as a Zarr v3 group and return the digests of its files.
 
     The group is written under a temporary name, made durable and renamed; what an interrupted
@@ -45,6 +50,8 @@ def write_group(root: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> di
         Path of the group inside it.
     arrays
         Arrays by name.
+    dimensions
+        Name of the dimension of every array.
 
     Returns
     -------
@@ -63,7 +70,7 @@ def write_group(root: Path, name: str, arrays: Mapping[str, NDArray[Any]]) -> di
         for stale in (temporary, final):
             if stale.exists():
                 shutil.rmtree(stale)
-        _fill_group(temporary, arrays)
+        _fill_group(temporary, arrays, dimensions)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         for path in files:
             sync_file(path)
@@ -96,7 +103,7 @@ def read_group(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         # The second format would choose its filters, of which one unpickles.
         group = zarr.open_group(store=path, mode="r", zarr_format=3, use_consolidated=False)
         return {name: _read_array(path / name, group[name]) for name in names}
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise StoreError(f"{path} cannot be read: {error}") from error
 
 
@@ -189,7 +196,9 @@ def group_files(digests: Mapping[str, str], *, depth: int) -> dict[str, dict[str
     return groups
 
 
-def _fill_group(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _fill_group(
+    folder: Path, arrays: Mapping[str, NDArray[Any]], dimensions: Mapping[str, str]
+) -> None:
     import zarr
     from zarr.codecs import ZstdCodec
 
@@ -200,4 +209,5 @@ def _fill_group(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             data=array,
             chunks=(max(1, min(len(array), CHUNK_ITEMS)),),
             compressors=ZstdCodec(level=1),
+            dimension_names=(dimensions[name],),
         )

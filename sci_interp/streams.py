@@ -126,6 +126,11 @@ class ActivationStream:
     cached_units
         Units that are kept in memory after they were read.
 
+    Attributes
+    ----------
+    fractions, unit_tokens
+        As given.
+
     Raises
     ------
     UnknownNameError
@@ -158,7 +163,8 @@ class ActivationStream:
         self._first_tokens = self._axis.record_starts[self._units[:, 0]]
         self._cached_units = cached_units
         self._cache: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
-        self._unit_tokens = unit_tokens
+        self.fractions = fractions
+        self.unit_tokens = unit_tokens
 
     @property
     def axis(self) -> TokenAxis:
@@ -190,7 +196,7 @@ class ActivationStream:
                 "axis": self._axis.digest,
                 "splits": {split: self._axis.token_range([split]) for split in SPLITS},
                 "layer": self._layer,
-                "unit_tokens": self._unit_tokens,
+                "unit_tokens": self.unit_tokens,
             }
         )
 

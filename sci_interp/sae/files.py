@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ def load_sae(path: Path | str) -> SparseAutoencoder:
             )
     config = _read_config(folder / CONFIG_FILE)
     with reading(folder / TENSORS_FILE):
-        return _build(config, read_tensors(folder / TENSORS_FILE), folder)
+        sae = _build(config, read_tensors(folder / TENSORS_FILE), folder)
+    object.__setattr__(sae, "opener", partial(load_sae, folder.absolute()))
+    return sae
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,8 @@ class SparseAutoencoder:
         ``special_tokens`` and ``unmeasured``, the names of what its file lacks.
     output : Normalisation or None
         Units of what is decoded where that is another layer, as of a transcoder.
+    opener : callable or None
+        Loads it again, in another process; of one that was loaded and not changed since.
     """
 
     weights: Weights
@@ -75,6 +77,8 @@ class SparseAutoencoder:
     parent: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     output: Normalisation | None = None
+    # No argument, so that copies with other weights do not have it.
+    opener: Callable[[], SparseAutoencoder] | None = field(default=None, init=False, repr=False)
 
     @property
     def n_features(self) -> int:
