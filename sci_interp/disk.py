@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTINUE",
+    "UNREADABLE",
     "digest_file",
     "digest_json",
     "is_inside",
@@ -33,6 +34,11 @@ __all__ = [
 CONTINUE = "Make room or mend the disk and run the command again; it continues here"
 
 
+#: What readers of formats raise on contents that are not what they expect.
+UNREADABLE = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
 #: A manifest of a million files takes about 100 MB.
 MAX_JSON_BYTES = 512 * 2**20
 #: Rows of a table that are read of any file, and further ones for each of its bytes: a row that
@@ -132,7 +138,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except StoreError:
         raise
-    except (OSError, ValueError, TypeError, LookupError, MemoryError, pa.ArrowException) as error:
+    except (*UNREADABLE, pa.ArrowException) as error:
         raise StoreError(f"{path} cannot be read: {error}") from None
 
 
@@ -151,7 +157,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except SciInterpError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise StoreError(
             f"{path} holds something else than this library writes: {error!r}",
             todo="Make the artefact again, or restore it from a copy",

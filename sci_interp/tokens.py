@@ -21,7 +21,7 @@ import zarr
 from numpy.typing import NDArray
 
 from .axis import TokenAxis
-from .disk import reading
+from .disk import UNREADABLE, reading
 from .errors import InputError, StoreError
 from .journal import Journal
 from .manifest import Manifest, read_manifest
@@ -192,7 +192,7 @@ class ActivationStore:
                 self._verify_shard(shard, name)
         try:
             return np.asarray(self._arrays[name][start:stop])
-        except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise StoreError(
                 f"tokens {start}:{stop} of {name} in {self.path} cannot be read: {error}",
                 todo="Make the store again",

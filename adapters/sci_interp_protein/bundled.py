@@ -22,6 +22,9 @@ __all__ = ["BUNDLED", "ByteNetNetwork", "find_bundled", "load_bytenet"]
 #: Folders of the bundled networks by name; the first is the default.
 BUNDLED = {"bytenet": Path(__file__).parent / "data"}
 
+#: No width, number of blocks or dilation is larger.
+MAX_SIZE = 2**31 - 1
+
 
 class ByteNetNetwork(Network):
     """A :class:`~sci_interp_protein.bytenet.ByteNet`; layers ``embed``, ``blocks.N``, ``norm``."""
@@ -82,8 +85,11 @@ def load_bytenet(folder: Path, config: Mapping[str, Any], name: str) -> ByteNetN
     n_blocks = sum(name.startswith("blocks.") and name.endswith(".narrow.bias") for name in weights)
     if n_blocks != sizes.n_blocks:
         raise InputError(f"{path} has {n_blocks} blocks, config.json says {sizes.n_blocks}")
-    with torch.device("meta"):
-        model = ByteNet(sizes)
+    try:
+        with torch.device("meta"):
+            model = ByteNet(sizes)
+    except (RuntimeError, ValueError, OverflowError):
+        raise InputError(f"{folder / 'config.json'} gives sizes that no tensor has") from None
     _require_same_shapes(model.state_dict(), weights, path)
     model.to_empty(device="cpu")
     # Copied, for the file may be replaced while its pages are mapped.
@@ -107,10 +113,10 @@ def _require_same_shapes(
 def _read_sizes(config: Mapping[str, Any], path: Path) -> ByteNetConfig:
     names = [item.name for item in fields(ByteNetConfig)]
     sizes = {name: config.get(name) for name in names}
-    wrong = [name for name, size in sizes.items() if type(size) is not int or size < 1]
+    wrong = [n for n, size in sizes.items() if type(size) is not int or not 1 <= size <= MAX_SIZE]
     if wrong:
         raise InputError(
             f"{path} gives no usable {wrong[0]}: {sizes[wrong[0]]!r}",
-            allowed=f"positive integers for {', '.join(names)}",
+            allowed=f"whole numbers from 1 to {MAX_SIZE:,} for {', '.join(names)}",
         )
     return ByteNetConfig(**{name: config[name] for name in names})

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sci_interp.errors import InputError, MissingExtraError
+from sci_interp.errors import InputError, MissingExtraError, SciInterpError
 from sci_interp.hooks import declare_torchvision_operators
 
 from .alphabet import Vocabulary
@@ -106,7 +105,8 @@ def load_esm(model: str, config: Mapping[str, Any], name: str) -> EsmNetwork:
     kind = str(config["model_type"])
     loader = _find_class(kind)
     _refuse_pickles(model)
-    vocabulary = _read_vocabulary(model, config)
+    with _plain_errors(model):
+        vocabulary, context = _read_vocabulary(model, config), _context(config)
     with _plain_errors(model), _quiet():
         whole, report = loader.from_pretrained(
             model, use_safetensors=True, trust_remote_code=False, output_loading_info=True
@@ -125,7 +125,7 @@ def load_esm(model: str, config: Mapping[str, Any], name: str) -> EsmNetwork:
         root,
         root.float() if headless else whole.float(),
         vocabulary=vocabulary,
-        max_residues=_context(config),
+        max_residues=context,
     )
 
 
@@ -208,7 +208,9 @@ def _read_vocabulary(model: str, config: Mapping[str, Any]) -> Vocabulary:
 def _plain_errors(model: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except SciInterpError:
+        raise
+    except Exception as error:  # noqa: BLE001 - transformers raises anything
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"the model {model!r} cannot be loaded: {reason}",

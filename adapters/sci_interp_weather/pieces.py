@@ -17,7 +17,6 @@ from sci_interp.errors import InputError
 from .axes import Axes, coordinate_values, find_axes, pressure_levels, read_coordinate
 from .grids import Grid, order_latitude, order_longitude
 from .lexicon import QUANTITIES, Quantity, canonical_name, identify, parse_name
-from .stores import READ_ERRORS
 from .times import Times, decode_times
 from .units import check_range, converter
 
@@ -115,7 +114,7 @@ class Piece:
         array = self.array[part] if self.array.ndim == 3 else self.array
         try:
             raw = np.asarray(array.values, dtype=np.float64)
-        except READ_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - every format's library has errors of its own
             raise InputError(
                 f"{self.where} cannot be read ({type(error).__name__}: {error})",
                 todo="Copy or download the file again",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,24 @@ from .grib import open_grib
 __all__ = ["READ_ERRORS", "open_store"]
 
 #: What the libraries raise on damaged files, beside crashes that nobody can catch.
-READ_ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError)
+READ_ERRORS = (
+    *(OSError, RuntimeError, ValueError, TypeError, EOFError),
+    *(ArithmeticError, AttributeError, LookupError, MemoryError),
+)
 #: A coordinate is read whole: 8 million times, which is 900 years of hours.
 _MAX_COORDINATE = 64 * 2**20
+
+#: Codecs that turn bytes into numbers and do nothing else; numcodecs also has one that unpickles.
+_CODECS = frozenset(
+    (
+        *("adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta"),
+        *("fixedscaleoffset", "fletcher32", "gzip", "jenkins_lookup3", "lz4", "lzma", "packbits"),
+        *("pcodec", "quantize", "sharding_indexed", "shuffle", "transpose", "vlen-bytes"),
+        *("vlen-utf8", "zfpy", "zlib", "zstd"),
+    )
+)
+#: File systems of fsspec that evaluate what a file says.
+_RUNNING = frozenset({"reference"})
 
 #: Deflate cannot shrink data more than 1,032 times.
 _MAX_EXPANSION = 2000
@@ -116,13 +131,21 @@ def _open_zarr(
 ) -> xr.Dataset:
     import zarr
 
+    if any(part.split("://")[0] in _RUNNING for part in path.split("::")):
+        raise InputError(
+            f"{path} names a file system that fills templates from the data",
+            allowed="files, folders, and addresses such as https://, s3:// and gs://",
+            todo="Copy the store, or write it as Zarr",
+        )
     options = dict(storage_options or {}) or None
     try:
         group = zarr.open_group(path, mode="r", storage_options=options)
+        arrays = dict(group.arrays())
         sizes = {
             name: (_zarr_dimensions(array), _n_bytes(array.shape, array.dtype))
-            for name, array in group.arrays()
+            for name, array in arrays.items()
         }
+        codecs = {codec for array in arrays.values() for codec in _codecs(array.metadata)}
     except ImportError as error:
         raise InputError(
             f"{path} cannot be read: {error}", todo="Install the file system that the URL names"
@@ -132,6 +155,12 @@ def _open_zarr(
             f"{path} cannot be read as a Zarr group ({type(error).__name__}: {error})",
             todo="Check the path, and that the store was written to its end",
         ) from None
+    if strange := sorted(codecs - _CODECS):
+        raise InputError(
+            f"{path} is coded by {strange[0]!r}, which may run code",
+            allowed=", ".join(sorted(_CODECS)),
+            todo="Ask for a store in one of these",
+        )
     _check_coordinates(path, sizes, limit)
     consolidated = group.metadata.consolidated_metadata is not None
     return _open_xarray(
@@ -167,7 +196,25 @@ def _backend(engine: str) -> Any:
 
 def _zarr_dimensions(array: Any) -> tuple[str, ...]:
     named = array.attrs.get("_ARRAY_DIMENSIONS") or getattr(array.metadata, "dimension_names", None)
-    return tuple(named or [f"dimension {i}" for i in range(array.ndim)])
+    names = tuple(named or [f"dimension {i}" for i in range(array.ndim)])
+    if len(names) != array.ndim or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"the dimensions are named {names}")
+    return names
+
+
+def _codecs(value: Any) -> Iterator[str]:
+    """Yield the names of all codecs in the metadata of an array, inner ones too."""
+    described = value if isinstance(value, Mapping) else value.to_dict()
+    parts = [described[key] for key in ("codecs", "index_codecs", "filters") if described.get(key)]
+    listed = [each for part in parts for each in part]
+    if described.get("compressor"):
+        listed.append(described["compressor"])
+    for codec in listed:
+        settings = codec if isinstance(codec, Mapping) else codec.to_dict()
+        yield str(settings.get("id") or settings.get("name")).removeprefix("numcodecs.")
+        inner = settings.get("configuration") or settings
+        if isinstance(inner, Mapping):
+            yield from _codecs(inner)
 
 
 def _n_bytes(shape: Iterable[int], dtype: Any) -> int:
