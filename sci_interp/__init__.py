@@ -19,6 +19,7 @@ _HOME = {
     "FeatureStore": "features",
     "InterventionResult": "causal",
     "RunStatus": "run_status",
+    "Recipe": "recipes",
     "SciInterpError": "errors",
     "SparseAutoencoder": "sae",
     "StackedSource": "source",

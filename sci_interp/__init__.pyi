@@ -5,6 +5,7 @@ __version__: str
 # Adapters: the model and the data of a domain.
 from .registry import adapters as adapters  # () -> [AdapterInfo], imports none of them
 from .registry import load_adapter as load_adapter  # (name, model) -> Adapter
+from .recipes import Recipe as Recipe  # both, opened alike by every worker
 
 # Verbs. Every one continues what was interrupted and opens what is finished.
 from .activations import extract as extract  # Adapter x Dataset -> ActivationStore

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,14 @@ from .disk import read_json, reading
 from .feature_subsets import FeatureSubset, split_families
 from .features import FeatureStore, encode, encode_nuisances
 from .manifest import begin_artefact, clear_on_mistake, finish_artefact
+from .recipes import Recipe
 from .registry import load_adapter
 from .schema import Split
 from .source import ActivationSource
 from .streams import require_layer
 from .study import Study, read_study
+from .study_result import StudyResult
+from .study_shares import SHUFFLED, recipe_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +42,6 @@ __all__ = ["StudyResult", "run"]
 PROBE = "probe"
 CHANNELS = "channels"
 NUISANCES = "nuisances"
-SHUFFLED = "shuffled"
 COVARIATES = "covariates"
 #: What every method that uses no label is fitted on: the autoencoders and the projections alike.
 UNLABELLED: tuple[Split, ...] = ("train", "discovery")
@@ -46,49 +49,13 @@ FIDELITY_FILE = "fidelity.json"
 REPORT_FILE = "report.html"
 
 
-@dataclass(frozen=True, eq=False)
-class StudyResult:
-    """What a study found.
-
-    Attributes
-    ----------
-    out : Path
-        Folder of all artefacts.
-    enrichment : EnrichmentResult
-        Features linked to labels, with baselines.
-    sparse_probes : DataFrame
-        How well few features together tell each label, by source and number of features.
-    matched : DataFrame or None
-        Features against each label's best covariate; None without the baseline ``covariates``.
-    candidates : Candidates
-        The two queues.
-    fidelity : Fidelity
-        What the first autoencoder keeps of the activations and of the network's task.
-    report : Path
-        The page.
-    """
-
-    out: Path
-    enrichment: EnrichmentResult
-    sparse_probes: pd.DataFrame
-    matched: pd.DataFrame | None
-    candidates: Candidates
-    fidelity: Fidelity
-    report: Path
-
-    def format(self) -> str:
-        """Return the tables as text."""
-        from .enrichment.matched import format_matched
-        from .enrichment.sparse_probes import format_sparse_probes
-
-        parts = [self.fidelity.format(), self.enrichment.format()]
-        parts.append(format_sparse_probes(self.sparse_probes))
-        if self.matched is not None:
-            parts.append(format_matched(self.matched))
-        return "\n\n".join([*parts, self.candidates.format(), f"Report: {self.report}"])
-
-
-def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
+def run(
+    study: Study | Path | str,
+    *,
+    progress: bool = True,
+    workers: int = 1,
+    executor: Executor | None = None,
+) -> StudyResult:
     """Run a study: all verbs, the baselines and controls, the tables and the report.
 
     Parameters
@@ -97,6 +64,11 @@ def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
         A study file, or one that was read.
     progress
         Tell on standard error which step runs, and how far it is.
+    workers
+        Processes that share the shards of ``annotate``, ``extract`` and ``encode``; every artefact
+        has the same bytes with any number.
+    executor
+        In place of ``workers``: whose workers share them, for example those of Dask.
 
     Raises
     ------
@@ -104,7 +76,7 @@ def run(study: Study | Path | str, *, progress: bool = True) -> StudyResult:
         If the study or its data cannot be used, or the folder holds another study's work.
     """
     study = study if isinstance(study, Study) else read_study(study)
-    work = _Work(study, progress)
+    work = _Work(study, progress, {"workers": workers, "executor": executor})
     steps = list(work.steps())
     for number, (label, step) in enumerate(steps, 1):
         started = time.monotonic()
@@ -127,6 +99,8 @@ class _Work:
 
     study: Study
     progress: bool
+    #: ``workers`` or ``executor`` of the verbs.
+    makers: dict[str, Any]
     adapter: Adapter = field(init=False)
     dataset: Dataset = field(init=False)
     known: AnnotationStore = field(init=False)
@@ -142,6 +116,10 @@ class _Work:
     matched: pd.DataFrame | None = None
     candidates: Candidates = field(init=False)
     report: Path = field(init=False)
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_of(self.study)
 
     @property
     def layer(self) -> str:
@@ -183,12 +161,15 @@ class _Work:
             out=out,
             fractions=self.study.splits,
             progress=self.progress,
+            recipe=self.recipe,
+            **self.makers,
         )
 
     def extract_activations(self) -> None:
-        self.source = self.extract_from(self.adapter, self.study.out / "activations")
+        out = self.study.out / "activations"
+        self.source = self.extract_from(self.adapter, self.recipe, out)
 
-    def extract_from(self, adapter: Adapter, out: Path) -> ActivationSource:
+    def extract_from(self, adapter: Adapter, recipe: Recipe, out: Path) -> ActivationSource:
         return extract(
             adapter,
             self.dataset,
@@ -196,6 +177,8 @@ class _Work:
             out=out,
             fractions=self.study.splits,
             progress=self.progress,
+            recipe=recipe,
+            **self.makers,
         )
 
     def train_step(self, seed: int) -> Callable[[], None]:
@@ -233,8 +216,12 @@ class _Work:
 
         return step
 
-    def encode_with(self, encoder: Any, source: ActivationSource, out: Path) -> FeatureStore:
-        return encode(encoder, source, out=out, progress=self.progress)
+    def encode_with(
+        self, encoder: Any, source: ActivationSource, out: Path, recipe: Recipe | None = None
+    ) -> FeatureStore:
+        return encode(
+            encoder, source, out=out, progress=self.progress, recipe=recipe, **self.makers
+        )
 
     def measure_fidelity(self) -> None:
         from .sae import Fidelity, fidelity
@@ -280,7 +267,9 @@ class _Work:
     def encode_shuffled(self) -> FeatureStore:
         """Train on the weight-shuffled network as on the network: as many seeds, one source."""
         first, folder = self.study.study.seed, self.study.out / "baselines" / SHUFFLED
-        source = self.extract_from(self.adapter.shuffle_weights(first), folder / "activations")
+        recipe = replace(self.recipe, control="weights", seed=first)
+        shuffled = self.adapter.shuffle_weights(first)
+        source = self.extract_from(shuffled, recipe, folder / "activations")
         for index in range(self.study.sae.n_seeds):
             end = "" if index == 0 else f"-{first + index}"
             sae = self.train_on(source, folder / f"sae{end}", first + index)
@@ -314,7 +303,8 @@ class _Work:
             decoys = self.adapter.decoy(self.dataset, seed)
             source = stream(self.adapter, decoys, self.layer, fractions=self.study.splits)
             out = self.study.out / f"decoys-{seed}"
-            self.decoys.append(self.encode_with(self.saes[0], source, out))
+            recipe = replace(self.recipe, control="inputs", seed=seed)
+            self.decoys.append(self.encode_with(self.saes[0], source, out, recipe))
 
     def enrich_features(self) -> None:
         from .enrichment import enrich

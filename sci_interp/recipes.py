@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 from .adapter import Adapter, Dataset
 from .errors import InputError
 from .registry import load_adapter
+from .study import is_address
 
 __all__ = ["Last", "Recipe"]
 
@@ -45,9 +46,10 @@ class Recipe:
     model : str or None
         As for :func:`~sci_interp.registry.load_adapter`.
     data : Path, str or None
-        As for the adapter's ``open``; None takes its reference set.
+        As for the adapter's ``open``; None takes its reference set. Paths, here and among the
+        options, are kept absolute: a worker may be at home in another folder.
     options : mapping
-        Further options of the adapter's ``open``.
+        Further options of the adapter's ``open``; files as :class:`~pathlib.Path`.
     model_options : mapping
         Further options of ``load_adapter``.
     control : {"", "weights", "inputs"}
@@ -69,6 +71,10 @@ class Recipe:
             raise InputError(
                 f"control={self.control!r} is not usable", allowed='"", "weights" or "inputs"'
             )
+        data = self.data if self.data is None or is_address(str(self.data)) else Path(self.data)
+        options = {name: _absolute(value) for name, value in self.options.items()}
+        object.__setattr__(self, "data", _absolute(data))
+        object.__setattr__(self, "options", options)
 
     @property
     def key(self) -> str:
@@ -94,3 +100,9 @@ class Recipe:
     def open_once(self) -> tuple[Adapter, Dataset]:
         """Return what :meth:`open` does; the last recipe of a process is opened once."""
         return _opened.get(self.key, self.open)
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(each) for each in value]
+    return value.absolute() if isinstance(value, Path) else value

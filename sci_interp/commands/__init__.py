@@ -6,7 +6,7 @@ import argparse
 
 import sci_interp as si
 
-from . import keeping, linking, making, measuring
+from . import batch, keeping, linking, making, measuring
 from .arguments import Commands
 
 __all__ = ["COMMANDS"]
@@ -14,10 +14,21 @@ __all__ = ["COMMANDS"]
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="a study file (TOML)")
+    batch.add_workers(parser)
 
 
 def _run(chosen: argparse.Namespace) -> None:
-    print(si.run(chosen.study).format())
+    shard = batch.shard_of(chosen)
+    if shard is None:
+        print(si.run(chosen.study, **batch.makers_of(chosen)).format())
+        return
+    from sci_interp.study_shares import run_share
+
+    batch.print_share(chosen, run_share(chosen.study, shard=shard))
+
+
+def _sbatch(chosen: argparse.Namespace) -> None:
+    batch.print_script(chosen, {name: COMMANDS[name][2] for name in batch.SHARDED})
 
 
 def _add_nothing(_: argparse.ArgumentParser) -> None:
@@ -34,6 +45,7 @@ COMMANDS: Commands = {
     **linking.COMMANDS,
     **measuring.COMMANDS,
     "run": (_run, "run a study from its file; what is finished is skipped", _add_run),
+    "sbatch": (_sbatch, "print a script: a command as an array of SLURM tasks", batch.add_sbatch),
     "adapters": (_adapters, "list the installed adapters", _add_nothing),
     **keeping.COMMANDS,
 }

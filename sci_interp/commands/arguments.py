@@ -22,6 +22,7 @@ __all__ = [
     "add_seed",
     "add_splits",
     "open_data",
+    "parse_options",
     "parse_pairs",
     "parse_shares",
     "print_made",
@@ -71,11 +72,13 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 def open_data(chosen: argparse.Namespace) -> tuple[Adapter, Dataset]:
     """Return the adapter and the dataset that the arguments name."""
     adapter = si.load_adapter(chosen.adapter, model=chosen.model)
-    options = {
-        name: value if is_address(value) else Path(value)
-        for name, value in parse_pairs("--option", chosen.option).items()
-    }
-    return adapter, adapter.open(chosen.data, **options)
+    return adapter, adapter.open(chosen.data, **parse_options(chosen))
+
+
+def parse_options(chosen: argparse.Namespace) -> dict[str, Path | str]:
+    """Return the further options of the adapter's ``open``."""
+    pairs = parse_pairs("--option", chosen.option)
+    return {name: value if is_address(value) else Path(value) for name, value in pairs.items()}
 
 
 _EXAMPLES = {

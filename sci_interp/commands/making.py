@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import sci_interp as si
 from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES, PRECISIONS
@@ -15,11 +16,11 @@ from .arguments import (
     add_out,
     add_seed,
     add_splits,
-    open_data,
     parse_pairs,
     parse_shares,
     print_made,
 )
+from .batch import add_workers, makers_of, print_share, recipe_of, shard_of
 
 __all__ = ["COMMANDS"]
 
@@ -37,25 +38,26 @@ def _add_extract(parser: argparse.ArgumentParser) -> None:
     )
     add_splits(parser)
     add_seed(parser)
+    add_workers(parser)
     add_out(parser)
 
 
 def _extract(chosen: argparse.Namespace) -> None:
-    adapter, dataset = open_data(chosen)
-    if chosen.control == "weights":
-        adapter = adapter.shuffle_weights(chosen.seed)
-    elif chosen.control == "inputs":
-        dataset = adapter.decoy(dataset, chosen.seed)
+    from sci_interp.activations import extract_share
+
+    recipe, shard = recipe_of(chosen), shard_of(chosen)
+    adapter, dataset = recipe.open_once()
     layers = chosen.layer or [adapter.default_layer]
-    layer = layers[0] if len(layers) == 1 else layers
-    si.extract(
-        adapter,
-        dataset,
-        layer=layer,
-        out=chosen.out,
-        dtype=chosen.dtype,
-        fractions=parse_shares(chosen.splits),
-    )
+    given: dict[str, Any] = {
+        "layer": layers[0] if len(layers) == 1 else layers,
+        "out": chosen.out,
+        "dtype": chosen.dtype,
+        "fractions": parse_shares(chosen.splits),
+    }
+    if shard is not None:
+        print_share(chosen, extract_share(recipe, shard=shard, **given))
+        return
+    si.extract(adapter, dataset, recipe=recipe, **given, **makers_of(chosen))
     print_made(chosen.out)
 
 
@@ -169,24 +171,39 @@ def _open_activations(folders: Sequence[str]) -> si.ActivationStore | si.Stacked
 def _add_encode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sae", help="folder that train made, or bundled:ADAPTER")
     parser.add_argument("activations", help="folder that extract made")
+    add_workers(parser)
     add_out(parser)
 
 
 def _encode(chosen: argparse.Namespace) -> None:
-    source = si.ActivationStore.open(chosen.activations)
-    si.encode(si.load_sae(chosen.sae), source, out=chosen.out)
+    from sci_interp.features import encode_share
+
+    shard = shard_of(chosen)
+    sae, source = si.load_sae(chosen.sae), si.ActivationStore.open(chosen.activations)
+    if shard is not None:
+        print_share(chosen, encode_share(sae, source, out=chosen.out, shard=shard))
+        return
+    si.encode(sae, source, out=chosen.out, **makers_of(chosen))
     print_made(chosen.out)
 
 
 def _add_annotate(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add_splits(parser)
+    add_workers(parser)
     add_out(parser)
 
 
 def _annotate(chosen: argparse.Namespace) -> None:
-    adapter, dataset = open_data(chosen)
-    si.annotate(adapter, dataset, out=chosen.out, fractions=parse_shares(chosen.splits))
+    from sci_interp.annotations import annotate_share
+
+    recipe, shard = recipe_of(chosen), shard_of(chosen)
+    given: dict[str, Any] = {"out": chosen.out, "fractions": parse_shares(chosen.splits)}
+    if shard is not None:
+        print_share(chosen, annotate_share(recipe, shard=shard, **given))
+        return
+    adapter, dataset = recipe.open_once()
+    si.annotate(adapter, dataset, recipe=recipe, **given, **makers_of(chosen))
     print_made(chosen.out)
 
 

@@ -15,6 +15,7 @@ from fake_adapter import FakeAdapter, make_dataset
 from study_world import digests, write_study
 
 import sci_interp as si
+from sci_interp import recipes
 from sci_interp.cli import main
 
 TEXT = "\n".join(
@@ -32,6 +33,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return FakeAdapter(**options)
 
     monkeypatch.setattr(si, "load_adapter", load)
+    monkeypatch.setattr(recipes, "load_adapter", load)
     with warnings.catch_warnings():
         yield
 
