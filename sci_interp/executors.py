@@ -125,8 +125,9 @@ class Workers:
             pool.shutdown(cancel_futures=True)
 
 
-def open_dask(address: str) -> Executor:
-    """Return the executor of a Dask scheduler; its workers see the same file system.
+@contextmanager
+def open_dask(address: str) -> Iterator[Executor]:
+    """Yield the executor of a Dask scheduler, whose workers see the same file system.
 
     Raises
     ------
@@ -146,8 +147,8 @@ def open_dask(address: str) -> Executor:
             f"no Dask scheduler answers at {address!r}: {error}",
             allowed="the address that dask scheduler prints, such as tcp://10.0.0.1:8786",
         ) from None
-    executor: Executor = client.get_executor(pure=False)
-    return executor
+    with client:
+        yield client.get_executor(pure=False)
 
 
 def parse_shard(text: str) -> Shard:

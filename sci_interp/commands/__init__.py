@@ -20,7 +20,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _run(chosen: argparse.Namespace) -> None:
     shard = batch.shard_of(chosen)
     if shard is None:
-        print(si.run(chosen.study, **batch.makers_of(chosen)).format())
+        with batch.makers_of(chosen) as makers:
+            print(si.run(chosen.study, **makers).format())
         return
     from sci_interp.study_shares import run_share
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -70,13 +71,16 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def makers_of(chosen: argparse.Namespace) -> Mapping[str, Any]:
-    """Return ``workers`` and ``executor`` of a verb."""
+@contextmanager
+def makers_of(chosen: argparse.Namespace) -> Iterator[Mapping[str, Any]]:
+    """Yield ``workers`` or ``executor`` of a verb."""
     if not chosen.dask:
-        return {"workers": chosen.workers}
+        yield {"workers": chosen.workers}
+        return
     from sci_interp.executors import open_dask
 
-    return {"executor": open_dask(chosen.dask)}
+    with open_dask(chosen.dask) as executor:
+        yield {"executor": executor}
 
 
 def shard_of(chosen: argparse.Namespace) -> Shard | None:

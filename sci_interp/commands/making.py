@@ -57,7 +57,8 @@ def _extract(chosen: argparse.Namespace) -> None:
     if shard is not None:
         print_share(chosen, extract_share(recipe, shard=shard, **given))
         return
-    si.extract(adapter, dataset, recipe=recipe, **given, **makers_of(chosen))
+    with makers_of(chosen) as makers:
+        si.extract(adapter, dataset, recipe=recipe, **given, **makers)
     print_made(chosen.out)
 
 
@@ -183,7 +184,8 @@ def _encode(chosen: argparse.Namespace) -> None:
     if shard is not None:
         print_share(chosen, encode_share(sae, source, out=chosen.out, shard=shard))
         return
-    si.encode(sae, source, out=chosen.out, **makers_of(chosen))
+    with makers_of(chosen) as makers:
+        si.encode(sae, source, out=chosen.out, **makers)
     print_made(chosen.out)
 
 
@@ -203,7 +205,8 @@ def _annotate(chosen: argparse.Namespace) -> None:
         print_share(chosen, annotate_share(recipe, shard=shard, **given))
         return
     adapter, dataset = recipe.open_once()
-    si.annotate(adapter, dataset, recipe=recipe, **given, **makers_of(chosen))
+    with makers_of(chosen) as makers:
+        si.annotate(adapter, dataset, recipe=recipe, **given, **makers)
     print_made(chosen.out)
 
 

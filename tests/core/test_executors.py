@@ -114,11 +114,17 @@ def test_settings_that_make_no_sense_are_refused():
 
 def test_dask_is_asked_for_where_it_is_missing_and_where_nobody_answers(monkeypatch):
     distributed = pytest.importorskip("distributed")
-    with pytest.raises(InputError, match="no Dask scheduler answers at 'nowhere://1'"):
-        open_dask("nowhere://1")
+    with (
+        pytest.raises(InputError, match="no Dask scheduler answers at 'nowhere://1'"),
+        open_dask("nowhere://1"),
+    ):
+        pytest.fail("there is none")
     monkeypatch.setitem(__import__("sys").modules, distributed.__name__, None)
-    with pytest.raises(MissingExtraError, match=r"sci-interp\[cluster\]"):
-        open_dask("tcp://127.0.0.1:1")
+    with (
+        pytest.raises(MissingExtraError, match=r"sci-interp\[cluster\]"),
+        open_dask("tcp://127.0.0.1:1"),
+    ):
+        pytest.fail("there is none")
 
 
 def test_what_was_made_last_is_made_once():
