@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .disk import sync_file, sync_folder
+from .disk import reading, sync_file, sync_folder
 from .errors import StoreError
 from .schema import START
 
@@ -181,10 +182,12 @@ class RangeReader:
             raise StoreError(f"{path} has the columns {self._file.schema_arrow.names}")
         self._columns = tuple(columns)
         metadata = self._file.metadata
-        column = self._columns.index(START)
-        chunks = [metadata.row_group(i).column(column) for i in range(metadata.num_row_groups)]
-        self._first = np.array([chunk.statistics.min for chunk in chunks], np.int64)
-        self._last = np.array([chunk.statistics.max for chunk in chunks], np.int64)
+        with reading(path):
+            sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+            if any(not 0 < size <= ROW_GROUP_ROWS for size in sizes):
+                raise ValueError("a row group of another size")
+        self._groups = range(len(sizes))
+        self._first: dict[int, int] = {}
         self._cache: dict[int, dict[str, NDArray[np.int64]]] = {}
 
     @property
@@ -194,9 +197,9 @@ class RangeReader:
 
     def read(self, start: int, stop: int) -> dict[str, NDArray[np.int64]]:
         """Return the rows that begin in ``start:stop``, as int64 columns by name."""
-        groups = np.flatnonzero((self._last >= start) & (self._first < stop)).tolist()
+        begin, end = (bisect_left(self._groups, at, key=self._first_start) for at in (start, stop))
         parts = []
-        for group in groups:
+        for group in self._groups[max(0, begin - 1) : end]:
             rows = self._row_group(group)
             first, last = np.searchsorted(rows[START], (start, stop))
             parts.append({name: column[first:last] for name, column in rows.items()})
@@ -204,12 +207,25 @@ class RangeReader:
             return {name: np.zeros(0, np.int64) for name in self._columns}
         return {name: np.concatenate([part[name] for part in parts]) for name in self._columns}
 
+    def _first_start(self, group: int) -> int:
+        """Return where the first row of a row group begins.
+
+        The column is read: its statistics in the file's metadata end the process where they are
+        damaged.
+        """
+        if group not in self._first:
+            with reading(self._path):
+                column = self._file.read_row_group(group, columns=[START]).column(START)
+                self._first[group] = int(column[0].as_py())
+        return self._first[group]
+
     def _row_group(self, group: int) -> dict[str, NDArray[np.int64]]:
         if group not in self._cache:
-            table = self._file.read_row_group(group)
-            columns = {
-                name: table.column(name).to_numpy().astype(np.int64) for name in self._columns
-            }
+            with reading(self._path):
+                table = self._file.read_row_group(group)
+                columns = {
+                    name: table.column(name).to_numpy().astype(np.int64) for name in self._columns
+                }
             while len(self._cache) >= 2:
                 del self._cache[next(iter(self._cache))]
             self._cache[group] = columns
