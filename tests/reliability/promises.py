@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import random
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,15 +41,10 @@ MODES = (
 
 @dataclass
 class Outcome:
-    """How often something was tried, how often it went as promised, and what else is known."""
+    """How often something was tried, and how often it went as promised."""
 
     tried: int = 0
     kept: int = 0
-    detail: str = ""
-
-    def add(self, other: Outcome) -> None:
-        self.tried += other.tried
-        self.kept += other.kept
 
 
 def kill(folder: Path, n_trials: int, seed: int = 0) -> dict[str, tuple[Outcome, int]]:
@@ -166,3 +163,69 @@ def flip_bit(data: bytes, rng: random.Random) -> bytes:
 def truncate(data: bytes, rng: random.Random) -> bytes:
     """Take some of the end away."""
     return data[: rng.randrange(len(data))]
+
+
+def race(folder: Path, whole: Path, n_writers: int) -> tuple[Outcome, Counter[str]]:
+    """Let processes make the same artefact at once.
+
+    Returns
+    -------
+    Outcome
+        Writers that ended well or were refused by the lock, where the bytes are right.
+    Counter
+        What they said: nothing, or the name of the error.
+    """
+    tests = Path(__file__).resolve().parents[1]
+    paths = [tests / "core", tests / "reliability"]
+    out = folder / "annotations"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, out, *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(n_writers)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    said = Counter(writer.communicate(timeout=300)[0].strip() for writer in writers)
+    right = read_tree(out) == read_tree(whole / "annotations")
+    kept = (said[""] + said["LockedError"]) if right and said[""] else 0
+    return Outcome(n_writers, kept), said
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+import small_run
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    small_run.make("annotations", Path(sys.argv[1]).parent, Path(sys.argv[1]))
+except small_run.si.SciInterpError as error:
+    print(type(error).__name__)
+"""
+
+
+def spoil(kind: str, run: Path, folder: Path, n_trials: int, seed: int = 0) -> Outcome:
+    """Put NaN or infinity into one activation, and count the refusals that leave nothing behind.
+
+    ``extract`` and ``encode`` read every token, ``train`` every token of its splits.
+    """
+    rng = random.Random(seed)
+    found = Outcome()
+    for trial in range(n_trials):
+        out = folder / f"{kind}-{trial}"
+        bad = (float("nan"), float("inf"), float("-inf"))[trial % 3]
+        try:
+            small_run.make_spoilt(kind, run, out, bad, rng)
+        except si.SciInterpError as error:
+            found.kept += type(error).__name__ == "NotFiniteError" and not out.exists()
+        found.tried += 1
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -10,6 +11,8 @@ from fake_adapter import FakeAdapter, make_dataset
 
 import sci_interp as si
 from sci_interp import feature_store
+from sci_interp.schema import SPLITS
+from sci_interp.source import ArraySource
 
 ADAPTER = FakeAdapter(width=8)
 DATASET = make_dataset(n_records=160, longest=30, records_per_block=2)
@@ -91,3 +94,38 @@ def _enrich(run: Path, out: Path) -> object:
         si.AnnotationStore.open(run / "annotations"),
         n_permutations=50, n_bootstrap=10, n_threads=1, out=out, progress=False,
     )  # fmt: skip
+
+
+class _SpoiltAdapter(FakeAdapter):
+    """Yields one value that is not finite."""
+
+    def __init__(self, record: str, bad: float) -> None:
+        super().__init__(width=8)
+        self._record, self._bad = record, bad
+
+    def activations(self, dataset, records, layers):
+        for found in super().activations(dataset, records, layers):
+            if found.record == self._record:
+                for rows in found.values.values():
+                    rows[-1, -1] = self._bad
+            yield found
+
+
+def make_spoilt(kind: str, run: Path, out: Path, bad: float, rng: random.Random) -> object:
+    """Make activations, an autoencoder or features while one activation is not finite."""
+    if kind == "activations":
+        adapter = _SpoiltAdapter(rng.choice(list(DATASET.texts)), bad)
+        return si.extract(adapter, DATASET, layer="layers.1", out=out, progress=False)
+    acts = si.ActivationStore.open(run / "activations")
+    values = acts.read(0, acts.axis.n_tokens).copy()
+    first, last = acts.axis.token_range(("train", "discovery") if kind == "sae" else SPLITS)
+    values[rng.randrange(first, last), rng.randrange(8)] = bad
+    source = ArraySource(acts.axis, values)
+    if kind == "sae":
+        # Whole batches, so that an epoch leaves no token out.
+        assert (last - first) % 94 == 0
+        return si.train(
+            source, features=24, k=3, n_tokens=last - first, batch_size=94, out=out, progress=False
+        )
+    sae = si.load_sae(run / "sae")
+    return si.encode(sae, source, out=out, check_parent=False, progress=False)

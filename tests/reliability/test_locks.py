@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import promises
 import pytest
 import small_run
 from kills import read_tree
@@ -286,44 +287,11 @@ def test_a_forked_process_holds_nothing(tmp_path: Path) -> None:
     assert locks.is_held(tmp_path / "a")
 
 
-CONTENDER = """
-import sys
-from pathlib import Path
-sys.path[:0] = sys.argv[2:]
-import small_run
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    small_run.make("annotations", Path(sys.argv[1]).parent, Path(sys.argv[1]))
-except small_run.si.SciInterpError as error:
-    print(type(error).__name__)
-"""
-
-
 def test_of_many_processes_one_writes_and_the_rest_are_refused_or_find_it_done(
     tmp_path: Path, whole_run: Path
 ) -> None:
-    tests = Path(__file__).parent.parent
-    out = tmp_path / "annotations"
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CONTENDER, out, tests / "core", tests / "reliability"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    for child in children:
-        assert child.stdout is not None and child.stdout.readline() == "ready\n"
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("\n")
-        child.stdin.flush()
-    said = [child.communicate(timeout=120)[0].strip() for child in children]
-    assert set(said) <= {"", "LockedError"} and "" in said
-    assert all(child.returncode == 0 for child in children)
-    assert read_tree(out) == read_tree(whole_run / "annotations")
+    found, said = promises.race(tmp_path, whole_run, n_writers=3)
+    assert found.kept == 3, said
 
 
 def test_many_threads_take_a_stale_lock_once(tmp_path: Path) -> None:

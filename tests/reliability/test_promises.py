@@ -40,3 +40,11 @@ def test_every_damaged_shard_is_refused_by_name(change, tmp_path: Path) -> None:
     store = promises.store_of(tmp_path / "store", n_shards=40)
     found = promises.corrupt(store, change)
     assert found.kept == found.tried >= 40
+
+
+@pytest.mark.parametrize("kind", ["activations", "sae", "features"])
+def test_a_value_that_is_not_finite_is_refused_and_nothing_left(
+    kind: str, whole_run: Path, tmp_path: Path
+) -> None:
+    found = promises.spoil(kind, whole_run, tmp_path, n_trials=6)
+    assert found.kept == found.tried == 6

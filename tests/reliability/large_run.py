@@ -1,0 +1,64 @@
+"""Each verb on as many tokens as wanted, in a process of its own, for its peak memory.
+
+PYTHONPATH=tests/core:tests/reliability python tests/reliability/large_run.py KIND RUN N_TOKENS
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import small_run
+from fake_adapter import FakeAdapter, make_dataset
+
+import sci_interp as si
+
+RECORD_TOKENS = 1000
+FEATURES = 64
+
+
+def make(kind: str, run: Path, n_tokens: int) -> None:
+    """Make one artefact of a run of ``n_tokens``."""
+    adapter = FakeAdapter(width=16)
+    adapter.coordinates = ()
+
+    def dataset():
+        return make_dataset(
+            n_records=n_tokens // RECORD_TOKENS, shortest=RECORD_TOKENS, longest=RECORD_TOKENS,
+            records_per_block=2,
+        )  # fmt: skip
+
+    out = run / kind
+    if kind == "activations":
+        si.extract(adapter, dataset(), layer="layers.1", out=out, progress=False)
+    elif kind == "annotations":
+        si.annotate(adapter, dataset(), out=out, progress=False)
+    elif kind == "enrichment":
+        features = si.FeatureStore.open(run / "features")
+        known = si.AnnotationStore.open(run / "annotations")
+        si.enrich(
+            features, known, n_permutations=50, n_bootstrap=10, n_threads=1, out=out,
+            progress=False,
+        )  # fmt: skip
+    else:
+        acts = si.ActivationStore.open(run / "activations")
+        if kind == "sae":
+            si.train(acts, features=FEATURES, k=4, n_tokens=100_000, out=out, progress=False)
+        else:
+            si.encode(si.load_sae(run / "sae"), acts, out=out, progress=False)
+
+
+def peak_mebibytes(kind: str, run: Path, n_tokens: int) -> float:
+    """Make an artefact in a process of its own and return that process's largest resident set."""
+    words = [sys.executable, __file__, kind, str(run), str(n_tokens)]
+    process = os.posix_spawn(sys.executable, words, os.environ)
+    _, status, usage = os.wait4(process, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"{kind} at {n_tokens} tokens failed")
+    return usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    assert sys.argv[1] in small_run.VERBS
+    make(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
