@@ -1,11 +1,14 @@
 """The report page: what was run, what was linked, what is a candidate, drawn and in tables.
 
 One static file without script, and without anything to load: its content-security policy forbids
-both. Every value is escaped by the template engine, whatever ids and notes hold.
+both, and every style but the one that is named by its hash. Every value is escaped by the template
+engine, whatever ids and notes hold.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -39,12 +42,14 @@ from .text import DASH, Cell, cells, show
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
     from sci_interp.enrichment import EnrichmentResult
 
 __all__ = ["write_report"]
 
 _N_LINKS, _N_CANDIDATES = 60, 30
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ def write_report(
         dataset=dataset,
     )
     page = _template().render(
+        style=_style(),
         title=title or f"What {adapter.model.name} knows",
         facts=_facts(result, features, known, adapter, dataset),
         fidelity=_pairs(fidelity),
@@ -148,10 +154,10 @@ def write_report(
 @cache
 def _template() -> Template:
     """Return the page's template: everything escaped, an unknown name an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("sci_interp.report"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_clean,
@@ -159,6 +165,23 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html.jinja")
+
+
+@dataclass(frozen=True)
+class _Style:
+    """The style sheet, and the source expression that lets it through the page's policy."""
+
+    text: Markup
+    hash: str
+
+
+@cache
+def _style() -> _Style:
+    from markupsafe import Markup
+
+    text = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).digest()
+    return _Style(Markup(text), f"sha256-{base64.b64encode(digest).decode()}")  # noqa: S704 - ours
 
 
 def _clean(value: object) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -45,7 +47,7 @@ def result() -> Result:
 
 
 class Page(HTMLParser):
-    """Collects tags, attributes and text."""
+    """Collects tags, attributes and text, and what the metas and the styles hold."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -53,11 +55,15 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.attributes: list[tuple[str, str, str]] = []
         self.text = ""
+        self.metas: list[dict[str, str | None]] = []
+        self.styles: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "meta":
+            self.metas.append(dict(attrs))
         if tag not in {"meta", "link", "img", "rect", "line", "br"}:
             self.open.append(tag)
 
@@ -69,6 +75,8 @@ class Page(HTMLParser):
         assert self.open and self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "style":
+            self.styles.append(data)
         self.text += data
 
 
@@ -80,7 +88,7 @@ def check_closed(html: str) -> Page:
         *page.tags
     }
     for tag, name, value in page.attributes:
-        assert not name.startswith("on"), (tag, name)
+        assert not name.startswith("on") and name != "style", (tag, name)
         if name in {"href", "src", "srcset", "xlink:href", "action", "poster"}:
             if tag == "a":
                 assert value.startswith(("#", "https://example.org/")), value
@@ -89,6 +97,21 @@ def check_closed(html: str) -> Page:
             else:
                 assert value.startswith("data:"), (tag, value)
     assert "url(" not in html and "@import" not in html
-    policy = [v for t, n, v in page.attributes if t == "meta" and v.startswith("default-src")]
-    assert policy and "default-src 'none'" in policy[0] and "script" not in policy[0]
+    check_policy(page)
     return page
+
+
+def check_policy(page: Page) -> None:
+    """Assert that the page's policy lets its own style sheet through, and nothing else."""
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in page.styles]
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digests[0]}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    assert len(digests) == 1
+    assert page.metas == [
+        {"charset": "utf-8"},
+        {"http-equiv": "Content-Security-Policy", "content": policy},
+        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
+        {"name": "referrer", "content": "no-referrer"},
+    ]
