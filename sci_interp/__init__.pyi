@@ -26,6 +26,7 @@ from .candidates import surface as surface  # FeatureStore x EnrichmentResult ->
 from .causal import intervene as intervene  # ... x feature -> InterventionResult
 from .report import write_report as write_report  # EnrichmentResult x Candidates -> a page
 from .pipeline import run as run  # study file -> all of these
+from .planning import plan as plan  # study file -> Plan: bytes, hours, shards, before it runs
 from .inspection import show as show  # folder -> what it is, from what, by which version
 from .run_status import status as status  # folder -> RunStatus: done, running, failed; time left
 from .verification import verify as verify  # folder -> Verification: every file hashed again
@@ -46,6 +47,7 @@ from .enrichment import load_calibration as load_calibration
 from .candidates import Candidates as Candidates
 from .causal import InterventionResult as InterventionResult
 from .pipeline import StudyResult as StudyResult
+from .planning import Plan as Plan
 from .run_status import RunStatus as RunStatus
 from .verification import Verification as Verification
 

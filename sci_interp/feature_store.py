@@ -63,6 +63,8 @@ class FeatureStore:
         Baseline that every feature belongs to, or empty.
     scale : (n_features,) float32
         Activation that level 255 stands for.
+    shard_tokens : int
+        Tokens of every shard but the last.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class FeatureStore:
         self.scale = layout.scale
         self.names: tuple[str, ...] = names
         self.families: tuple[str, ...] = families
+        self.shard_tokens = size
         self._shards = list(shard_ranges(axis.n_tokens, size))
         self._files = shards.group_files(manifest.files, depth=2)
         self._verified: set[int] = set()

@@ -46,6 +46,7 @@ COMMANDS: Commands = {
     **linking.COMMANDS,
     **measuring.COMMANDS,
     "run": (_run, "run a study from its file; what is finished is skipped", _add_run),
+    "plan": (batch.print_plan, "what a study takes: bytes, hours, shards", batch.add_plan),
     "sbatch": (_sbatch, "print a script: a command as an array of SLURM tasks", batch.add_sbatch),
     "adapters": (_adapters, "list the installed adapters", _add_nothing),
     **keeping.COMMANDS,

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SHARDED",
+    "add_plan",
     "add_sbatch",
     "add_workers",
     "makers_of",
+    "print_plan",
     "print_script",
     "print_share",
     "recipe_of",
@@ -172,3 +174,20 @@ def _require_usable(words: Sequence[str], add: AddArguments) -> None:
             "the command of sbatch says who makes the shards",
             allowed="a command without --shard, --dask and --workers",
         )
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Add what is planned."""
+    parser.add_argument("study", help="a study file (TOML)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--tokens", type=int, metavar="N", help="plan for so many tokens")
+    size.add_argument("--records", type=int, metavar="N", help="plan for so many records")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="that share the shards")
+
+
+def print_plan(chosen: argparse.Namespace) -> None:
+    """Measure a pilot, and print bytes, hours and shards."""
+    made = si.plan(
+        chosen.study, tokens=chosen.tokens, records=chosen.records, workers=chosen.workers
+    )
+    print(made.format())
