@@ -113,7 +113,9 @@ def _read_bytes(path: Path) -> bytes:
 def _read_config(path: Path) -> tuple[ForecastConfig, str]:
     try:
         found: Any = json.loads(_read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict) or found.get("model_type") != "forecast":
         raise InputError(f"{path} does not describe a forecast network of this package")

@@ -115,7 +115,7 @@ def load_sfno(folder: Path, name: str) -> SfnoNetwork:
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{path} is larger than {_LARGEST:,} bytes")
         weights = load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
