@@ -12,6 +12,7 @@ from fake_adapter import FakeAdapter, make_dataset
 from quality_world import MeasuringAdapter, changed_copy, small_sae
 
 import sci_interp as si
+from sci_interp import recipes
 from sci_interp.cli import main
 from sci_interp.sae.files import save_sae
 
@@ -24,6 +25,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return (MeasuringAdapter if name == "measured" else FakeAdapter)(**options)
 
     monkeypatch.setattr(si, "load_adapter", load)
+    monkeypatch.setattr(recipes, "load_adapter", load)
     with warnings.catch_warnings():
         yield
 
