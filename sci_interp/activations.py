@@ -13,22 +13,44 @@ from .extraction import Extraction, Wanted
 from .manifest import clear_on_mistake
 from .recipes import Recipe
 from .schema import SHARD_TOKENS, Split
-from .streams import STREAM_TOKENS, ActivationStream
+from .streams import STREAM_TOKENS, ActivationStream, NetworkPass
 from .token_layout import UNIT_TOKENS
 from .tokens import ActivationStore
 
 __all__ = ["ActivationStream", "extract", "extract_share", "stream"]
 
 
+@overload
 def stream(
     adapter: Adapter,
     dataset: Dataset,
     layer: str,
     *,
+    fractions: Mapping[Split, float] | None = ...,
+    unit_tokens: int = ...,
+    cached_units: int = ...,
+) -> ActivationStream: ...
+@overload
+def stream(
+    adapter: Adapter,
+    dataset: Dataset,
+    layer: list[str] | tuple[str, ...],
+    *,
+    fractions: Mapping[Split, float] | None = ...,
+    unit_tokens: int = ...,
+    cached_units: int = ...,
+) -> dict[str, ActivationStream]: ...
+
+
+def stream(
+    adapter: Adapter,
+    dataset: Dataset,
+    layer: str | list[str] | tuple[str, ...],
+    *,
     fractions: Mapping[Split, float] | None = None,
     unit_tokens: int = STREAM_TOKENS,
     cached_units: int = 2,
-) -> ActivationStream:
+) -> ActivationStream | dict[str, ActivationStream]:
     """Return activations that are computed when they are read, and stored nowhere.
 
     Parameters
@@ -36,7 +58,7 @@ def stream(
     adapter, dataset
         Model and data.
     layer
-        The layer.
+        One layer; or several, which share one forward pass where they are read side by side.
     fractions
         Shares of the splits; None takes the default.
     unit_tokens
@@ -44,21 +66,29 @@ def stream(
     cached_units
         Units that are kept in memory after they were read.
 
+    Returns
+    -------
+    ActivationStream or dict of str to ActivationStream
+        One stream; or streams by layer where several layers were asked for.
+
     Raises
     ------
     UnknownNameError
         If there is no such layer; the message lists those there are.
     InputError
-        If a size is not positive, or the dataset has no record.
+        If a size is not positive, a layer repeats, or the dataset has no record.
     """
-    return ActivationStream(
+    layers = [layer] if isinstance(layer, str) else layer
+    network = NetworkPass(
         adapter,
         dataset,
-        layer,
+        layers,
         fractions=fractions,
         unit_tokens=unit_tokens,
         cached_units=cached_units,
     )
+    streams = {name: ActivationStream.of_pass(network, name) for name in layers}
+    return streams[layer] if isinstance(layer, str) else streams
 
 
 @overload

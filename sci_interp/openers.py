@@ -58,7 +58,8 @@ def source_opener(
             "workers open the model and the data of a stream for themselves, and have no recipe",
             todo="recipe = si.Recipe(...); adapter, dataset = recipe.open(); and recipe=recipe",
         )
-    return partial(_open_stream, recipe, source.layer, source.fractions, source.unit_tokens)
+    network = source.network
+    return partial(_open_stream, recipe, source.layer, network.fractions, network.unit_tokens)
 
 
 def _carry_encoder(encoder: Encoder) -> Encoder:

@@ -20,7 +20,7 @@ from sci_interp.errors import (
     StoreError,
     UnknownNameError,
 )
-from sci_interp.source import ActivationSource
+from sci_interp.source import ActivationSource, StackedSource
 from sci_interp.testing import check_adapter
 from sci_interp.tokens import ActivationStore
 
@@ -338,6 +338,28 @@ def test_the_digest_of_a_stream_follows_model_data_splits_and_layer():
         digest(fractions={"train": 1.0}),
     }
     assert len(others | {digest()}) == 5
+
+
+def test_streams_of_several_layers_share_one_pass(tmp_path):
+    adapter, dataset = FakeAdapter(), make_dataset()
+    passes = []
+    run = adapter.activations
+    adapter.activations = lambda data, records, layers: (
+        passes.append(tuple(layers)) or run(data, records, layers)
+    )
+    streams = stream(adapter, dataset, LAYERS, unit_tokens=300)
+    alone = {layer: stream(FakeAdapter(), dataset, layer, unit_tokens=300) for layer in LAYERS}
+    both = StackedSource(list(streams.values()))
+    for start in range(0, both.axis.n_tokens - 200, 200):
+        values = both.read(start, start + 200)
+        for columns, layer in zip((slice(16), slice(16, 32)), LAYERS, strict=True):
+            assert np.array_equal(values[:, columns], alone[layer].read(start, start + 200))
+    assert set(passes) == {tuple(LAYERS)}
+    assert len(passes) == both.sources[0].network.n_run == alone["layers.0"].network.n_run
+    assert [streams[layer].digest for layer in LAYERS] == [alone[layer].digest for layer in LAYERS]
+    for wrong in ([], ["embed", "embed"]):
+        with pytest.raises(InputError, match="different names"):
+            stream(adapter, dataset, wrong)
 
 
 def test_a_stream_keeps_its_last_units_only():
