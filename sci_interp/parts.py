@@ -25,7 +25,7 @@ from .journal import Commit
 from .manifest import is_finished
 from .schema import REQUEST_FILE
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "count_parts"]
 
 RECEIPT_FILE = "receipt.json"
 _SUFFIX = ".parts"
@@ -208,6 +208,16 @@ class Parts:
                 ) from None
         else:
             sync_folder(place.parent)
+
+
+def count_parts(folder: Path) -> dict[Path, int]:
+    """Return the number of whole parts that wait below a folder, by their folder ``NAME.parts``."""
+    found = {}
+    for place in sorted(folder.rglob(f"*{_SUFFIX}")):
+        n = sum(each.parent.name.isdigit() for each in place.glob(f"*/*/{RECEIPT_FILE}"))
+        if n:
+            found[place] = n
+    return found
 
 
 def _folders(name: str) -> list[Path]:

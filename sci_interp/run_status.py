@@ -13,12 +13,14 @@ from .holders import Holder
 from .journal import Journal
 from .locks import read_holder
 from .manifest import is_finished, read_json, read_manifest
+from .parts import count_parts
 from .schema import FAILURE_FILE, JOURNAL_FILE, PROGRESS_FILE, REQUEST_FILE
 
 __all__ = ["ArtefactStatus", "RunStatus", "status"]
 
-#: ``stopped``: no process writes it and none said why, as after a kill.
-State: TypeAlias = Literal["done", "running", "stopped", "failed", "damaged"]
+#: ``stopped``: no process writes it and none said why, as after a kill. ``waiting``: shards that
+#: workers made, for the process that takes them into the artefact.
+State: TypeAlias = Literal["done", "running", "waiting", "stopped", "failed", "damaged"]
 CONTINUES: Final = "the command that made it continues it"
 
 
@@ -32,7 +34,7 @@ class ArtefactStatus:
         Its folder.
     kind : str
         What it is; empty where that cannot be read.
-    state : {"done", "running", "stopped", "failed", "damaged"}
+    state : {"done", "running", "waiting", "stopped", "failed", "damaged"}
         Whether it is finished, and if not, whether a process writes it.
     n_shards : int or None
         Shards that are committed; None where it has none.
@@ -125,7 +127,18 @@ def status(path: Path | str) -> RunStatus:
         If it holds no artefact.
     """
     path = Path(path)
-    return RunStatus(path, tuple(_look(folder) for folder in list_artefacts(path)))
+    parts = count_parts(path)
+    waiting = tuple(
+        ArtefactStatus(place, "parts", "waiting", n_shards=n, note="made by workers")
+        for place, n in parts.items()
+    )
+    try:
+        folders = list_artefacts(path)
+    except StoreError:
+        if not parts:
+            raise
+        folders = ()
+    return RunStatus(path, (*(_look(folder) for folder in folders), *waiting))
 
 
 def _look(folder: Path) -> ArtefactStatus:

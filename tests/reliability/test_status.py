@@ -19,6 +19,7 @@ from sci_interp.errors import InputError, StoreError
 from sci_interp.holders import Holder
 from sci_interp.journal import Journal
 from sci_interp.manifest import begin_artefact, clear_on_mistake, finish_artefact
+from sci_interp.parts import Parts
 
 ACTIVATIONS = {"n_tokens": 1000, "shard_tokens": 300}
 
@@ -128,6 +129,21 @@ def test_a_damaged_journal_does_not_hide_the_rest(tmp_path: Path) -> None:
     (tmp_path / "a" / "journal.jsonl").write_text("x\n")
     assert only(tmp_path).n_shards is None
     locks.release(tmp_path / "a")
+
+
+def test_shards_of_workers_wait(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "acts", "activations", inputs={}, settings=ACTIVATIONS)
+    for shard in range(3):
+        parts.make(shard, lambda _: ({}, {}))
+    (parts.folder / "000007").mkdir()  # a piece of one
+    found = only(tmp_path)
+    assert (found.kind, found.state, found.n_shards) == ("parts", "waiting", 3)
+    begin(tmp_path / "acts", **ACTIVATIONS)
+    assert si.status(tmp_path).n_by_state == {"running": 1, "waiting": 1}
+    assert "acts.parts  parts         waiting  3 shards, made by workers" in (
+        si.status(tmp_path).format()
+    )
+    locks.release(tmp_path / "acts")
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
