@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,12 @@ from .disk import read_json, reading
 from .errors import InputError, NotFiniteError, StoreError
 from .manifest import Manifest, read_manifest, write_atomically
 from .schema import CHUNK_TOKENS, RECORDS_FILE, SHARD_TOKENS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray
+
+    from .adapter import Adapter, Dataset
 
 __all__ = [
     "FeatureLayout",
@@ -138,6 +144,40 @@ class FeatureStore:
             if first < stop and start < last
         ]
         return Codes.concatenate(parts) if parts else _no_rows(self.n_features)
+
+    def to_xarray(
+        self,
+        adapter: Adapter,
+        dataset: Dataset,
+        *,
+        features: Sequence[int | str],
+        records: Sequence[str] | None = None,
+    ) -> xarray.Dataset:
+        """Return features as maps, for example on (time, latitude, longitude).
+
+        Parameters and errors are those of :func:`~sci_interp.feature_view.map_features`.
+        """
+        from .feature_view import map_features
+
+        given: Any = {"features": features, "records": records}
+        return map_features(self, self.scale, adapter, dataset, **given)
+
+    def to_table(
+        self,
+        adapter: Adapter,
+        dataset: Dataset,
+        *,
+        features: Sequence[int | str] | None = None,
+        records: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return a row for every active feature of every token, for example every residue.
+
+        Parameters and errors are those of :func:`~sci_interp.feature_view.tabulate_features`.
+        """
+        from .feature_view import tabulate_features
+
+        given: Any = {"features": features, "records": records}
+        return tabulate_features(self, self.scale, adapter, dataset, **given)
 
     def _shard(self, index: int) -> Codes:
         if index not in self._cache:
