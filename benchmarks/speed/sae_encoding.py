@@ -140,5 +140,8 @@ def tables(scratch: Path, proteins: Path | None) -> Iterator[str]:
     yield table(
         f"Encoding over the product alone ({store.width} channels, 1 thread, processor seconds)",
         ("autoencoder", "tokens", "product", "in memory", "store to store", *ratios),
-        [encoding(store, features=4096, architecture=name) for name in ("topk", "batch_topk")],
+        [
+            encoding(store, features=features, architecture=name)
+            for features, name in ((4096, "topk"), (4096, "batch_topk"), (1024, "topk"))
+        ],
     )

@@ -34,8 +34,9 @@ __all__ = ["SparseAutoencoder"]
 
 #: Tokens that are encoded at once; bounds memory, and has no influence on the codes.
 CHUNK = 2048
-#: Entries that may be computed exactly for each one that is kept.
-MOST_ADMITTED = 6
+#: Share of the features that may be computed exactly for a token and not be active: beyond it, less
+#: rounding costs less than it spares.
+MOST_SPARE = 1 / 32
 
 Values = TypeVar("Values", NDArray[np.float32], torch.Tensor)
 
@@ -166,7 +167,8 @@ class SparseAutoencoder:
         fastest = fast_arithmetic(self.n_features, ranked=self.sparsity.ranked)
         exacter = fast_arithmetic(self.n_features, ranked=False)
         kinds = dict.fromkeys((fastest, exacter))
-        return [PreActivation(self.sparsity.reader(self.weights), kind) for kind in kinds]
+        with torch.inference_mode(False):  # what is made here outlives a call inside of it
+            return [PreActivation(self.sparsity.reader(self.weights), kind) for kind in kinds]
 
     def encode(self, values: NDArray[np.float32]) -> Codes:
         """Return the codes of activations ``(n_tokens, width)``.
@@ -320,7 +322,8 @@ class SparseAutoencoder:
         candidates = self.sparsity.admit(product(rows), product.error(rows))
         value = self.sparsity.values(rows, self.weights, candidates)
         kept = self.sparsity.keep(candidates, value)
-        if len(self._products) > 1 and len(kept) > MOST_ADMITTED * max(len(rows), int(kept.sum())):
+        n_spare = len(kept) - int(kept.sum())
+        if len(self._products) > 1 and n_spare > MOST_SPARE * self.n_features * len(rows):
             del self._products[0]
         return candidates.subset(kept), value[kept]
 

@@ -81,7 +81,8 @@ class PreActivation:
         """Return pre-activations ``(n_tokens, n_features)``, valid until the next call."""
         if len(self._out) < len(rows):
             n_rows = max(len(rows), Bytes.FEWEST)
-            self._out = self._out.new_empty(n_rows, self.weights.n_features)
+            with torch.inference_mode(False):  # a later call may be outside of it
+                self._out = self._out.new_empty(n_rows, self.weights.n_features)
         out = self._out[: len(rows)]
         if self._bytes is not None:
             self._lost = self._bytes.product(rows, self._out)

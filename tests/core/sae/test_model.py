@@ -119,6 +119,18 @@ def test_a_channel_that_drowns_the_others_makes_encoding_slower_and_not_another(
         np.testing.assert_array_equal(part.value, codes.rows(first, first + 1000).value)
 
 
+@pytest.mark.parametrize("architecture", KINDS)
+def test_a_first_call_in_inference_mode_changes_nothing_later(architecture) -> None:
+    values = values_for(random_sae(), 40)
+    sae = random_sae(architecture=architecture)
+    with torch.inference_mode():
+        sae.reconstruct(torch.from_numpy(values[:10]))
+    codes = sae.encode(values)
+    np.testing.assert_array_equal(
+        codes.value, random_sae(architecture=architecture).encode(values).value
+    )
+
+
 def test_decoding_adds_up_the_dictionary() -> None:
     sae = random_sae()
     values = values_for(sae, 50)
