@@ -278,6 +278,7 @@ def test_a_disk_that_refuses_is_a_typed_error(tmp_path: Path, monkeypatch) -> No
     assert not [path.name for path in (tmp_path / "a").iterdir()]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_holds_nothing(tmp_path: Path) -> None:
     begin(tmp_path / "a")
     child = os.fork()
