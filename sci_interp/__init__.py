@@ -44,6 +44,7 @@ _HOME = {
     "match": "matching",
     "plan": "planning",
     "plot": "figures",
+    "publish": "mirrors",
     "run": "pipeline",
     "show": "inspection",
     "status": "run_status",

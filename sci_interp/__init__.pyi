@@ -29,6 +29,7 @@ from .pipeline import run as run  # study file -> all of these
 from .planning import plan as plan  # study file -> Plan: bytes, hours, shards, before it runs
 from .inspection import show as show  # folder -> what it is, from what, by which version
 from .run_status import status as status  # folder -> RunStatus: done, running, failed; time left
+from .mirrors import publish as publish  # folder -> s3://..., where open reads it again
 from .verification import verify as verify  # folder -> Verification: every file hashed again
 
 # Artefacts, and how they are opened again: ActivationStore.open(path), load_sae(path) ...

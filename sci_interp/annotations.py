@@ -38,6 +38,7 @@ from .manifest import (
     read_manifest,
     write_atomically,
 )
+from .mirrors import open_folder
 from .progress import track
 from .ranges import RangeReader, RangeWriter, merge_ranges
 from .recipes import Recipe
@@ -141,7 +142,7 @@ class AnnotationStore:
         StoreError
             If the folder is no annotation store, is unfinished, or one of its files is damaged.
         """
-        path = Path(path)
+        path = open_folder(path)
         manifest = read_manifest(path, "annotations")
         for name in (RECORDS_FILE, LABELS_FILE, RUNS_FILE, KNOWN_FILE, EVENTS_FILE):
             verify_file(path, name, manifest.files)

@@ -27,6 +27,7 @@ from .codes import Codes, feature_dtype
 from .disk import read_json, reading
 from .errors import InputError, NotFiniteError, StoreError
 from .manifest import Manifest, read_manifest, write_atomically
+from .mirrors import open_folder
 from .schema import CHUNK_TOKENS, RECORDS_FILE, SHARD_TOKENS
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class FeatureStore:
         StoreError
             If the folder is no feature store, is unfinished, or one of its files is damaged.
         """
-        path = Path(path)
+        path = open_folder(path)
         manifest = read_manifest(path, "features")
         for name in (FEATURES_FILE, SCALE_FILE, RECORDS_FILE):
             shards.verify_file(path, name, manifest.files)

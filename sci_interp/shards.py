@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .disk import CONTINUE, UNREADABLE, digest_file, sync_file, sync_folder
 from .errors import StoreError
 from .manifest import Manifest, read_manifest
+from .mirrors import ensure_file
 
 __all__ = [
     "group_files",
@@ -22,6 +23,7 @@ __all__ = [
     "verify_file",
     "verify_folder",
     "write_group",
+    "zstd_bytes",
 ]
 
 #: Items of one inner chunk.
@@ -123,7 +125,30 @@ def _read_array(path: Path, array: Any) -> NDArray[Any]:
             f"{path.name!r} declares {n_bytes:,} bytes of {array.dtype} in {n_held:,}, by "
             f"{', '.join(sorted(codecs))}"
         )
+    for file in path.rglob("c/*"):
+        with file.open("rb") as handle:
+            declared = zstd_bytes(handle.read(18))
+        if not 0 <= declared <= CHUNK_ITEMS * array.dtype.itemsize:
+            raise ValueError(f"{file} unpacks to {declared:,} bytes")
     return np.asarray(array[:])
+
+
+def zstd_bytes(head: bytes) -> int:
+    """Return the bytes that a Zstandard frame says it unpacks to, or -1 where it does not say.
+
+    Parameters
+    ----------
+    head
+        The first 18 bytes of the frame, as RFC 8878 lays them out.
+    """
+    if head[:4] != b"\x28\xb5\x2f\xfd" or len(head) < 6:
+        return -1
+    descriptor = head[4]
+    single, dictionary = descriptor >> 5 & 1, descriptor & 3
+    at = 5 + (not single) + (0, 1, 2, 4)[dictionary]
+    length = (single, 2, 4, 8)[descriptor >> 6]
+    declared = int.from_bytes(head[at : at + length], "little")
+    return -1 if length == 0 else declared + 256 * (length == 2)
 
 
 def verify_file(root: Path, name: str, digests: Mapping[str, str]) -> None:
@@ -137,6 +162,7 @@ def verify_file(root: Path, name: str, digests: Mapping[str, str]) -> None:
     path = root / name
     if name not in digests:
         raise StoreError(f"{path} is not listed in the artefact's manifest")
+    ensure_file(root, name)
     try:
         found = digest_file(path)
     except OSError as error:

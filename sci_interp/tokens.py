@@ -25,6 +25,7 @@ from .disk import UNREADABLE, reading
 from .errors import InputError, StoreError
 from .journal import Journal
 from .manifest import Manifest, read_manifest
+from .mirrors import is_mirror, open_folder
 from .schema import JOURNAL_FILE, RECORDS_FILE, REQUEST_FILE
 from .shards import verify_file
 from .token_layout import (
@@ -85,14 +86,14 @@ class ActivationStore:
             The folder.
         verify
             Check every shard against its digest when it is first read. The small files are
-            always checked.
+            always checked, and all files of an artefact at an address.
 
         Raises
         ------
         StoreError
             If there is no such store, or it is unfinished or damaged.
         """
-        folder = Path(path)
+        folder = open_folder(path)
         manifest = read_manifest(folder, "activations")
         layout = _read_layout(manifest, folder)
         for name in (REQUEST_FILE, RECORDS_FILE, JOURNAL_FILE, *layout.metadata_files()):
@@ -105,7 +106,8 @@ class ActivationStore:
                 f"manifest says {layout.n_tokens} in {layout.n_shards}",
                 todo="Make the store again",
             )
-        return cls(folder, manifest, axis, verify=verify)
+        # Zarr reads zeros where a file is not there yet.
+        return cls(folder, manifest, axis, verify=verify or is_mirror(folder))
 
     @property
     def layer(self) -> str:

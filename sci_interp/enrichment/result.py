@@ -19,6 +19,7 @@ from sci_interp.manifest import (
     read_manifest,
     write_atomically,
 )
+from sci_interp.mirrors import open_folder
 from sci_interp.schema import LinkClass
 from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
@@ -190,7 +191,7 @@ def load_enrichment(path: Path | str) -> EnrichmentResult:
     StoreError
         If the folder is no enrichment, is unfinished, or one of its files is damaged.
     """
-    path = Path(path)
+    path = open_folder(path)
     manifest = read_whole(path, KIND)
     sources = read_json(path / SOURCES_FILE)
     with reading(path / SOURCES_FILE):

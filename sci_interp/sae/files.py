@@ -23,6 +23,7 @@ from sci_interp.manifest import (
     read_manifest,
     write_atomically,
 )
+from sci_interp.mirrors import ensure_file, open_folder
 from sci_interp.registry import find_autoencoder
 
 from .model import SparseAutoencoder
@@ -97,7 +98,7 @@ def load_sae(path: Path | str) -> SparseAutoencoder:
     """
     name = str(path)
     bundled = name.startswith(BUNDLED)
-    folder = find_autoencoder(name.removeprefix(BUNDLED)) if bundled else Path(path)
+    folder = find_autoencoder(name.removeprefix(BUNDLED)) if bundled else open_folder(path)
     if folder.is_file():
         raise InputError(
             f"{folder} is a file",
@@ -106,6 +107,7 @@ def load_sae(path: Path | str) -> SparseAutoencoder:
     manifest = read_manifest(folder, KIND)
     for name in (CONFIG_FILE, TENSORS_FILE):
         file = folder / name
+        ensure_file(folder, name)
         if not file.is_file():
             raise StoreError(f"{folder} has no {name}", todo=_RETRAIN)
         if digest_file(file) != manifest.files.get(name):

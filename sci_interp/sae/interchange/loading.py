@@ -10,6 +10,7 @@ from sci_interp.sae.files import BUNDLED, CONFIG_FILE
 from sci_interp.sae.files import load_sae as load_own
 from sci_interp.sae.model import SparseAutoencoder
 from sci_interp.schema import MANIFEST_FILE, REQUEST_FILE
+from sci_interp.study import is_address
 
 from .formats import find_format, reader_of
 from .hub import download, is_hub_id
@@ -61,7 +62,7 @@ def load_sae(
     Parameters
     ----------
     path
-        A folder that ``train`` made; a folder or file of another program; ``owner/name`` on the
+        A folder that ``train`` made, or its address (``s3://...``); a folder or file of another program; ``owner/name`` on the
         Hugging Face hub, or ``owner/name/folder``; or ``"bundled:NAME"`` for the autoencoder that
         comes with the embedded default of the adapter NAME.
     format
@@ -106,7 +107,7 @@ def load_sae(
     facts = Facts(layer, parent, k, norm_factor, threshold, architecture, normalisation)
     name = str(path)
     place = Path(path)
-    if name.startswith(BUNDLED):
+    if name.startswith(BUNDLED) or is_address(name):
         return _load_own(name, facts)
     if not place.exists() and isinstance(path, str) and is_hub_id(name):
         place = download(name, revision, layer=layer if isinstance(layer, int) else None)
