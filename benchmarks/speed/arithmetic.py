@@ -3,10 +3,10 @@
     python benchmarks/speed/arithmetic.py --proteins sequences.fasta.gz --out OUT
 
 Trains on activations of the bundled protein network, as they are and with one channel forty and one
-twenty times louder than the others, in float32, bfloat16 and 8-bit numbers, from the same start and on
-the same batches. OUT receives ``ARITHMETIC.md``. *FVU*: of held-out tokens, features chosen in float32
-and in the arithmetic of the training. *Chosen alike*: share of the features that float32 chooses on
-held-out tokens which the arithmetic chooses too.
+twenty times louder than the others, in float32, bfloat16 and 8-bit numbers, from the same start and
+on the same batches. OUT receives ``ARITHMETIC.md``. *FVU*: of held-out tokens, features chosen in
+float32, and in the arithmetic of the training. *Chosen alike*: share of the features that float32
+chooses on held-out tokens which the arithmetic chooses too.
 """
 
 from __future__ import annotations
