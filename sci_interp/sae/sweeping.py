@@ -228,7 +228,7 @@ def _named(name: str) -> Iterator[None]:
 
 @contextmanager
 def _clear_uncommitted(folder: Path, runs: Iterable[str]) -> Iterator[None]:
-    """Remove a sweep that a mistake stops before any run has a checkpoint, and release its locks."""
+    """Remove a sweep that a mistake stops before any run has a checkpoint; release its locks."""
     try:
         yield
     except BaseException as error:
