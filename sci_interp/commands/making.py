@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sci_interp as si
+from sci_interp.errors import InputError
 from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES, PRECISIONS
 
 from .arguments import (
@@ -22,7 +23,12 @@ from .arguments import (
 )
 from .batch import add_workers, makers_of, print_share, recipe_of, shard_of
 
+if TYPE_CHECKING:
+    from sci_interp.streams import ActivationStream
+
 __all__ = ["COMMANDS"]
+
+_Source = TypeVar("_Source", "si.ActivationStore", "ActivationStream")
 
 
 def _add_extract(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +71,11 @@ def _extract(chosen: argparse.Namespace) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "activations",
-        nargs="+",
+        nargs="*",
         help="folder that extract made; of a transcoder the layer read and the layer written, of a "
-        "crosscoder all",
+        "crosscoder all; without it, --adapter runs the network on the way",
     )
+    _add_stream(parser)
     parser.add_argument("--features", type=int, required=True, help="number of features")
     parser.add_argument("--k", type=int, required=True, help="active features per token")
     parser.add_argument(
@@ -109,7 +116,7 @@ def _train(chosen: argparse.Namespace) -> None:
     )
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
     si.train(
-        _open_activations(chosen.activations),
+        _open_source(chosen, chosen.activations),
         out=chosen.out,
         features=chosen.features,
         k=chosen.k,
@@ -124,7 +131,8 @@ def _train(chosen: argparse.Namespace) -> None:
 
 
 def _add_sweep(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("activations", nargs="+", help="as for train")
+    parser.add_argument("activations", nargs="*", help="as for train")
+    _add_stream(parser)
     parser.add_argument(
         "--grid",
         action="append",
@@ -141,7 +149,7 @@ def _sweep(chosen: argparse.Namespace) -> None:
     given = ("n_tokens", "batch_size")
     settings = {name: value for name in given if (value := getattr(chosen, name)) is not None}
     made = si.sweep(
-        _open_activations(chosen.activations),
+        _open_source(chosen, chosen.activations),
         out=chosen.out,
         grid={
             name.replace("-", "_"): [_read_value(word) for word in words.split(",")]
@@ -164,14 +172,43 @@ def _read_value(word: str) -> int | float | bool | str:
     return word
 
 
-def _open_activations(folders: Sequence[str]) -> si.ActivationStore | si.StackedSource:
-    sources = [si.ActivationStore.open(folder) for folder in folders]
+def _add_stream(parser: argparse.ArgumentParser) -> None:
+    """Add what stands in for stored activations: a network, its data and a layer."""
+    add_data(parser, required=False)
+    parser.add_argument(
+        "--layer", action="append", help="of the network; may be repeated; the default without it"
+    )
+    add_splits(parser)
+
+
+def _open_source(
+    chosen: argparse.Namespace, folders: Sequence[str]
+) -> si.ActivationStore | si.StackedSource | ActivationStream:
+    if folders and chosen.adapter:
+        raise InputError(
+            f"{folders[0]} and --adapter {chosen.adapter} were given",
+            allowed="stored activations, or a network that runs on the way",
+        )
+    if folders:
+        return _stack([si.ActivationStore.open(folder) for folder in folders])
+    if not chosen.adapter:
+        raise InputError(
+            "there are no activations", todo="Name a folder that extract made, or --adapter"
+        )
+    adapter, dataset = recipe_of(chosen).open_once()
+    layers = chosen.layer or [adapter.default_layer]
+    shares = parse_shares(chosen.splits)
+    return _stack(list(si.stream(adapter, dataset, layers, fractions=shares).values()))
+
+
+def _stack(sources: Sequence[_Source]) -> _Source | si.StackedSource:
     return sources[0] if len(sources) == 1 else si.StackedSource(sources)
 
 
 def _add_encode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sae", help="folder that train made, or bundled:ADAPTER")
-    parser.add_argument("activations", help="folder that extract made")
+    parser.add_argument("activations", nargs="?", help="folder that extract made; as for train")
+    _add_stream(parser)
     add_workers(parser)
     add_out(parser)
 
@@ -180,12 +217,14 @@ def _encode(chosen: argparse.Namespace) -> None:
     from sci_interp.features import encode_share
 
     shard = shard_of(chosen)
-    sae, source = si.load_sae(chosen.sae), si.ActivationStore.open(chosen.activations)
+    sae = si.load_sae(chosen.sae)
+    source = _open_source(chosen, [chosen.activations] if chosen.activations else [])
     if shard is not None:
         print_share(chosen, encode_share(sae, source, out=chosen.out, shard=shard))
         return
+    recipe = recipe_of(chosen) if chosen.adapter else None
     with makers_of(chosen) as makers:
-        si.encode(sae, source, out=chosen.out, **makers)
+        si.encode(sae, source, out=chosen.out, recipe=recipe, **makers)
     print_made(chosen.out)
 
 

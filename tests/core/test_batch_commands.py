@@ -145,3 +145,22 @@ def test_a_wrong_shard_and_two_kinds_of_workers_are_refused(words, tmp_path, cap
     assert main([*words, "--workers", "0"]) == 2
     assert "workers=0" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_train_sweep_and_encode_without_stored_activations(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = words[1:]
+    assert main([*words, "--out", "a"]) == 0
+    sizes = ["--features", "32", "--k", "4", "--n-tokens", "256", "--batch-size", "64"]
+    assert main(["train", "a", *sizes, "--out", "sae"]) == 0
+    assert main(["train", *data, *sizes, "--out", "live"]) == 0
+    grid = ["--grid", "k=2,4", "--grid", "features=32", "--n-tokens", "256", "--batch-size", "64"]
+    assert main(["sweep", *data, *grid, "--out", "swept"]) == 0
+    for out, more in (("f", []), ("g", ["--shard", "0/1"]), ("g", [])):
+        assert main(["encode", "live", *data, *more, "--out", out]) == 0
+    assert read_digest("f") == read_digest("g")
+    capsys.readouterr()
+    assert main(["train", "a", *data, *sizes, "--out", "x"]) == 2
+    assert "a and --adapter protein were given" in capsys.readouterr().err
+    assert main(["encode", "sae", "--out", "x"]) == 2
+    assert "Name a folder that extract made, or --adapter" in capsys.readouterr().err
