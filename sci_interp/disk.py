@@ -40,10 +40,10 @@ UNREADABLE = (
     *(OSError, RuntimeError, TypeError, ValueError),
 )
 #: A manifest of a million files takes about 100 MB.
-MAX_JSON_BYTES = 512 * 2**20
+MAX_JSON_BYTES = 128 * 2**20
 #: Rows of a table that are read of any file, and further ones for each of its bytes: a row that
 #: repeats the one before takes next to nothing.
-FREE_ROWS, MAX_ROWS_PER_BYTE = 2**20, 1000
+FREE_ROWS, MAX_ROWS_PER_BYTE = 2**20, 20
 
 
 def digest_file(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from .errors import StoreError
 from .locks import require_held
 
 __all__ = ["Commit", "Journal"]
+
+#: A longer line is taken for one that was never completed: a shard has few files.
+MAX_LINE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,14 @@ class Journal:
         self._path = path
         self.entries: dict[int, Commit] = {}
         self._n_bytes = 0
-        try:
-            data = path.read_bytes() if path.exists() else b""
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
-        # What follows the last line feed was never completed.
-        for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        for number, line in enumerate(_lines(path), start=1):
             commit = _parse(line, f"{path}, line {number}")
             if commit.shard in self.entries:
                 raise StoreError(
                     f"{path}, line {number}: shard {commit.shard} was committed before"
                 )
             self.entries[commit.shard] = commit
-            self._n_bytes += len(line) + 1
+            self._n_bytes += len(line)
 
     @property
     def n_committed(self) -> int:
@@ -147,6 +145,20 @@ class Journal:
         if is_new:
             sync_folder(self._path.parent)
         self._n_bytes += len(data)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the complete lines; what follows the last line feed was never completed."""
+    try:
+        if not path.exists():
+            return
+        with path.open("rb") as handle:
+            while line := handle.readline(MAX_LINE_BYTES):
+                if not line.endswith(b"\n"):
+                    return
+                yield line
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _parse(line: bytes, where: str) -> Commit:

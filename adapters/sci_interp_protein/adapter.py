@@ -117,7 +117,7 @@ class ProteinAdapter:
         **options
             ``features``, ``structures``, ``residue_strings``, ``terms``: files or folders of
             annotations.
-            ``clusters``: a table of homology clusters.
+            ``clusters``: a table of homology clusters. ``limit``: bytes that a file may take.
 
         Raises
         ------

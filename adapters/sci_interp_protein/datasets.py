@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from .annotations import load_annotations
 from .clusters import assign_blocks
 from .records import ProteinDataset, read_fasta
 from .reference import read_reference
+from .text_files import limited
 
 __all__ = ["OPTIONS", "open_dataset"]
 
 #: What may be given beside the sequences.
-OPTIONS = ("features", "clusters", "structures", "residue_strings", "terms")
+OPTIONS = ("features", "clusters", "structures", "residue_strings", "terms", "limit")
 
 
 def open_dataset(path: Path | None, **options: object) -> ProteinDataset:
@@ -26,7 +28,8 @@ def open_dataset(path: Path | None, **options: object) -> ProteinDataset:
     path
         FASTA, plain or gzipped; None for the reference set of the package.
     **options
-        Paths by the names in :data:`OPTIONS`; None counts as not given.
+        Paths by the names in :data:`OPTIONS`, and ``limit``: bytes that a line, a text that is
+        parsed whole, or what gzip unpacks may take; None counts as not given.
 
     Raises
     ------
@@ -35,7 +38,12 @@ def open_dataset(path: Path | None, **options: object) -> ProteinDataset:
     UnknownNameError
         If there is no option of that name.
     """
-    files = _parse_options(options)
+    files = _parse_options({name: value for name, value in options.items() if name != "limit"})
+    with limited(_parse_limit(options.get("limit"))):
+        return _open_files(path, files)
+
+
+def _open_files(path: Path | None, files: Mapping[str, Path]) -> ProteinDataset:
     if path is None:
         if files:
             raise InputError(
@@ -70,6 +78,20 @@ def _parse_options(options: Mapping[str, object]) -> dict[str, Path]:
             raise InputError(f"{name} is {value!r}", allowed="the path of a file or folder")
         files[name] = Path(value)
     return files
+
+
+def _parse_limit(value: object) -> int | None:
+    # The command line and study files hand words over as paths.
+    text = value.name if isinstance(value, Path) else value
+    if text is None:
+        return None
+    try:
+        number = float(str(text))
+    except ValueError:
+        number = math.nan
+    if not 1 <= number < math.inf or isinstance(value, bool):
+        raise InputError(f"limit is {value!r}", allowed="a number of bytes")
+    return int(number)
 
 
 def _open_reference() -> ProteinDataset:

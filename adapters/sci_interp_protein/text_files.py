@@ -5,19 +5,47 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from sci_interp.errors import InputError
 
-__all__ = ["MAX_EXPANSION", "MAX_LINE_BYTES", "content_suffix", "read_lines", "read_text"]
+__all__ = [
+    "MAX_EXPANSION",
+    "MAX_LINE_BYTES",
+    "content_suffix",
+    "limited",
+    "read_lines",
+    "read_text",
+]
 
 #: A longer line is taken for damage: the longest known protein has 45,000 residues.
 MAX_LINE_BYTES = 16 * 2**20
 #: Gzipped biological text shrinks 3 to 20 times; a file that grows more is taken for a bomb.
 MAX_EXPANSION = 200
 _FREE_BYTES = 16 * 2**20
+_LARGER = "If it is the file you mean, open it with a larger limit="
+#: What the user allows in place of these limits; None for none.
+_LIMIT: ContextVar[int | None] = ContextVar("limit", default=None)
 _GZIP_MAGIC = b"\x1f\x8b"
+
+
+@contextmanager
+def limited(limit: int | None) -> Iterator[None]:
+    """Let files take as many bytes as the user allows: a line, a whole text, what gzip unpacks.
+
+    Parameters
+    ----------
+    limit
+        Bytes; None keeps the limits of the readers.
+    """
+    token = _LIMIT.set(limit)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
 
 
 def content_suffix(path: Path) -> str:
@@ -60,12 +88,13 @@ def read_text(path: Path, *, max_bytes: int) -> str:
     """
     lines: list[str] = []
     n_read = 0
+    max_bytes = _LIMIT.get() or max_bytes
     for line in read_lines(path):
         n_read += len(line) + 1
         if n_read > max_bytes:
             raise InputError(
                 f"{path} is longer than {max_bytes:,} characters",
-                todo="Split the file, or give its content as a TSV, which is read line by line",
+                todo=f"Split the file, or give a TSV, which is read line by line. {_LARGER}",
             )
         lines.append(line)
     return "\n".join(lines) + "\n"
@@ -77,21 +106,21 @@ def _decoded_lines(path: Path) -> Iterator[str]:
         packed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         handle = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
-        limit = _FREE_BYTES + MAX_EXPANSION * n_packed
+        longest = _LIMIT.get() or MAX_LINE_BYTES
+        limit = (_LIMIT.get() or _FREE_BYTES) + MAX_EXPANSION * n_packed
         n_read = 0
         number = 0
-        while line := handle.readline(MAX_LINE_BYTES + 1):
+        while line := handle.readline(longest + 1):
             number += 1
             n_read += len(line)
-            if len(line) > MAX_LINE_BYTES:
+            if len(line) > longest:
                 raise InputError(
-                    f"{path} line {number} is longer than {MAX_LINE_BYTES:,} bytes",
-                    todo="Look whether it is the file you mean",
+                    f"{path} line {number} is longer than {longest:,} bytes", todo=_LARGER
                 )
             if n_read > limit:
                 raise InputError(
                     f"{path} expands to more than {MAX_EXPANSION} times its size",
-                    todo="Unpack it yourself if it is genuine",
+                    todo=f"Unpack it yourself. {_LARGER}",
                 )
             try:
                 yield line.decode("utf-8").rstrip("\r\n")

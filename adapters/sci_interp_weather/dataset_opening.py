@@ -16,7 +16,7 @@ from sci_interp.errors import InputError
 from .annotations import WeatherAnnotations
 from .blocks import BlockRule
 from .datasets import Needs, WeatherDataset, build_dataset
-from .fields import Fields
+from .fields import DEFAULT_LIMIT, Fields
 from .indices import load_indices
 from .lexicon import canonical_name, parse_name
 from .networks.base import Network
@@ -108,6 +108,7 @@ def _open_files(
         "select": chosen.select,
         "engine": chosen.engine,
         "time_units": chosen.time_units,
+        "limit": chosen.limit or DEFAULT_LIMIT,
     }
     if isinstance(chosen.variables, Mapping):
         own = {name: name for name in _further_targets(paths, needs, chosen.variables, settings)}
@@ -159,7 +160,8 @@ def _mask(chosen: OpenOptions, fields: Fields) -> MaskReader:
     """
     path = chosen.ar_mask
     assert path is not None
-    mask = open_fields(path, variables=(_MASK,), time_units=chosen.time_units)
+    limit = chosen.limit or DEFAULT_LIMIT
+    mask = open_fields(path, variables=(_MASK,), time_units=chosen.time_units, limit=limit)
     if mask.grid.digest != fields.grid.digest:
         raise InputError(
             f"{path} lies on a grid of {mask.grid.shape} cells, the fields on one of "

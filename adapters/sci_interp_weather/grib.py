@@ -24,6 +24,9 @@ _WANTED: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("z", "gh", "t", "u", "v", "q", "w"), {"typeOfLevel": "isobaricInhPa"}),
 )
 
+#: ecCodes unpacks every point of a field to a number of eight bytes.
+_POINTS, _BYTES = "numberOfPoints", 8
+
 
 def import_projections_first() -> None:
     """Import pyproj, where it is installed, ahead of ecCodes.
@@ -35,18 +38,29 @@ def import_projections_first() -> None:
         importlib.import_module("pyproj")
 
 
-def open_grib(path: Path, *, chunks: Any = None) -> list[xr.Dataset]:
+def open_grib(path: Path, *, limit: int, chunks: Any = None) -> list[xr.Dataset]:
     """Return one lazy dataset for every known variable of a GRIB file.
 
     A GRIB file is a pile of messages: variables on different levels do not fit one dataset. The
     index is kept in memory, since cfgrib's index files lie beside the data and are pickles.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limit
+        Bytes that one field may take: a message of a constant field is short, however many points
+        it declares.
+    chunks
+        Passed to xarray.
 
     Raises
     ------
     MissingExtraError
         If cfgrib or ecCodes is not installed.
     InputError
-        If the file is damaged, or messages of one variable do not fit together.
+        If the file is damaged, a field exceeds the limit, or messages of one variable do not fit
+        together.
     """
     import_projections_first()
     try:
@@ -56,13 +70,20 @@ def open_grib(path: Path, *, chunks: Any = None) -> list[xr.Dataset]:
         raise MissingExtraError("cfgrib", "grib") from None
     try:
         stream = cfgrib.messages.FileStream(str(path), errors="raise")
-        keys = [*cfgrib.dataset.INDEX_KEYS, "time", "step", "level", "shortName"]
+        keys = [*cfgrib.dataset.INDEX_KEYS, "time", "step", "level", "shortName", _POINTS]
         index = cfgrib.dataset.open_fileindex(stream, indexpath="", index_keys=keys)
     except (OSError, EOFError, ValueError, cfgrib.messages.eccodes.CodesInternalError) as error:
         raise InputError(
             f"{path} cannot be read as GRIB ({type(error).__name__}: {error})",
             todo="Copy or download it again",
         ) from None
+    largest = max((int(n) for n in index.header_values[_POINTS] if str(n).isdigit()), default=0)
+    if _BYTES * largest > limit:
+        raise InputError(
+            f"{path}: a field has {largest:,} points and takes {_BYTES * largest:,} bytes",
+            allowed=f"{limit:,} bytes at once",
+            todo="Do not trust this file; if it is right, open it with a larger limit=",
+        )
     datasets = []
     for names, level in _WANTED:
         for name in names:

@@ -54,11 +54,14 @@ class OpenOptions:
         Reader of the fields, where the file does not tell.
     time_units : str or None
         Units of the time axis, where the file does not tell.
+    limit : int or None
+        Bytes that one read, one chunk or one coordinate may take.
     """
 
     #: What is said about files of fields.
     ABOUT_FILES: ClassVar[tuple[str, ...]] = (
         *("variables", "period", "select", "orography", "ar_mask", "engine", "time_units"),
+        "limit",
     )
 
     block: str = "season"
@@ -73,6 +76,7 @@ class OpenOptions:
     ar_mask: Path | None = None
     engine: str | None = None
     time_units: str | None = None
+    limit: int | None = None
 
 
 def parse_options(options: Mapping[str, Any]) -> OpenOptions:
@@ -98,10 +102,10 @@ def parse_options(options: Mapping[str, Any]) -> OpenOptions:
 def _parse(name: str, value: Any) -> Any:
     if name == "gap_days":
         return _number(name, value)
-    if name == "every":
+    if name in ("every", "limit"):
         number = _number(name, value)
         if number != int(number):
-            raise InputError(f"every is {value!r}", allowed="a whole number")
+            raise InputError(f"{name} is {value!r}", allowed="a whole number")
         return int(number)
     if name == "variables" and isinstance(value, Mapping):
         return {_word(name, each): _word(name, in_file) for each, in_file in value.items()}

@@ -76,7 +76,7 @@ def open_store(
     if chosen not in _ENGINES:
         raise InputError(f"there is no engine {chosen!r}", allowed=", ".join(_ENGINES))
     if chosen == "cfgrib":
-        datasets = open_grib(Path(path), chunks=chunks)
+        datasets = open_grib(Path(path), limit=limit, chunks=chunks)
     elif chosen == "zarr":
         datasets = [_open_zarr(path, chunks, limit, storage_options)]
     else:

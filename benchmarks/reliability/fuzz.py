@@ -168,14 +168,24 @@ def fuzz_plainly(watch: Watch, seeds: Iterable[bytes], mutation: ModuleType, see
             del pool[n_seeds : n_seeds + max(0, len(pool) - 500)]
 
 
-def fuzz_guided(watch: Watch, seeds: Iterable[bytes], folder: Path, atheris: Any) -> None:
-    """Let libFuzzer find the files, guided by the coverage of the parsers."""
+def fuzz_guided(
+    watch: Watch, seeds: Iterable[bytes], folder: Path, mutation: ModuleType, atheris: Any
+) -> None:
+    """Let libFuzzer choose files by the coverage of the parsers; half of the damage is ours."""
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, data in enumerate(seeds):
         (corpus / str(number)).write_bytes(data)
+
+    def mutate(data: bytes, most: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        if rng.random() < 0.5:
+            changed: bytes = atheris.Mutate(data, most)
+            return changed
+        return mutation.damage(data, mutation.draw_changes(rng))[:most]
+
     options = [f"-max_len={MAX_BYTES}", "-rss_limit_mb=0", "-timeout=0", "-verbosity=0"]
-    atheris.Setup([sys.argv[0], str(corpus), *options], watch.step)
+    atheris.Setup([sys.argv[0], str(corpus), *options], watch.step, custom_mutator=mutate)
     atheris.Fuzz()
 
 
@@ -191,7 +201,7 @@ def fuzz_target(target: Any, folder: Path, seconds: float, engine: Mapping[str, 
             watch = Watch(target, engine["run"], folder, until)
             if engine["atheris"] is None:
                 fuzz_plainly(watch, target.seeds, engine["mutation"], engine["seed"])
-            fuzz_guided(watch, target.seeds, folder, engine["atheris"])
+            fuzz_guided(watch, target.seeds, folder, engine["mutation"], engine["atheris"])
         finally:
             traceback.print_exc()
             os._exit(70)
