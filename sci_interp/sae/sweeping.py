@@ -1,4 +1,4 @@
-"""sweep: ActivationSource -> many SparseAutoencoders, in one pass over the data."""
+"""sweep: ActivationSource, or several -> many SparseAutoencoders, in one pass over the data."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sci_interp.batches import ShuffledBatches
-from sci_interp.errors import NotFiniteError, SciInterpError
+from sci_interp.errors import InputError, NotFiniteError, SciInterpError
 from sci_interp.locks import is_held, release
 from sci_interp.manifest import begin_artefact, finish_artefact, is_finished, write_atomically
 from sci_interp.progress import track
 from sci_interp.schema import Split
-from sci_interp.source import ActivationSource
+from sci_interp.source import ActivationSource, StackedSource
 from sci_interp.tables import write_table
 
 from .faithfulness import fidelities, require_tokens
@@ -37,8 +38,17 @@ SO_FAR_FILE = "times.tmp"
 TOLD_AT_ONCE = 4
 
 
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """The runs on one source: a layer, or all layers of a transcoder or crosscoder."""
+
+    source: ActivationSource
+    batches: ShuffledBatches
+    runs: Mapping[str, TrainingSettings]
+
+
 def sweep(
-    source: ActivationSource,
+    source: ActivationSource | Mapping[str, ActivationSource],
     *,
     out: Path | str,
     runs: Sequence[Mapping[str, Any]] | None = None,
@@ -72,7 +82,10 @@ def sweep(
     Parameters
     ----------
     source
-        As for ``train``.
+        As for ``train``. Or several by name, for example those of ``stream`` of several layers:
+        every run is done on each, on the same tokens in the same order, and its name begins with
+        the source's. Streams that share a pass run the network once where they keep as many units
+        as the shuffle buffer has blocks: ``cached_units=16``.
     out
         Folder of the sweep; every run is a folder in it that ``load_sae`` reads.
     runs
@@ -103,29 +116,50 @@ def sweep(
         If the folder holds other work.
     """
     shared = {"n_tokens": n_tokens, "batch_size": batch_size, "splits": splits}
-    wanted = resolve_runs(source, runs, grid, common=common, shared=shared, block_seed=block_seed)
+    sources = dict(source) if isinstance(source, Mapping) else {"": source}
+    _require_names(sources)
+    layers = []
+    for prefix, each in sources.items():
+        plain = resolve_runs(each, runs, grid, common=common, shared=shared, block_seed=block_seed)
+        require_tokens(each, measured_on)
+        first = next(iter(plain.values()))
+        batches = ShuffledBatches(
+            each, splits=first.splits, batch_size=batch_size, seed=first.seed, block_seed=block_seed
+        )
+        named = {f"{prefix}-{name}" if prefix else name: held for name, held in plain.items()}
+        layers.append(_Layer(each, batches, named))
     require_checkpoints(checkpoint_every)
-    require_tokens(source, measured_on)
-    first = next(iter(wanted.values()))
-    batches = ShuffledBatches(
-        source, splits=first.splits, batch_size=batch_size, seed=first.seed, block_seed=block_seed
-    )
+    wanted = {name: settings for layer in layers for name, settings in layer.runs.items()}
     folder = Path(out)
     request = {
         **_describe(wanted),
-        "model": source.model["name"],
-        "layer": source.layer,
+        "model": " + ".join(dict.fromkeys(each.model["name"] for each in sources.values())),
+        "layer": ", ".join(each.layer for each in sources.values()),
         "measured_on": list(measured_on),
     }
-    if not begin_artefact(folder, KIND, inputs={"activations": source.digest}, settings=request):
+    inputs = {f"activations {name}".strip(): each.digest for name, each in sources.items()}
+    if not begin_artefact(folder, KIND, inputs=inputs, settings=request):
         with _clear_uncommitted(folder, wanted):
-            _train_all(source, batches, wanted, folder, checkpoint_every, progress=progress)
-            saes = [load_sae(folder / name) for name in wanted]
-            found = fidelities(saes, source, splits=measured_on)
+            _train_all(layers, folder, checkpoint_every, progress=progress)
+            found = []
+            for layer in layers:
+                saes = [load_sae(folder / name) for name in layer.runs]
+                found += fidelities(saes, layer.source, splits=measured_on)
             write_table(folder, TABLE, tabulate(wanted, found))
             finish_artefact(folder)
     _keep_times(folder)
     return Sweep.open(folder)
+
+
+def _require_names(sources: Mapping[str, ActivationSource]) -> None:
+    """Refuse sources whose names cannot begin a folder's, or whose tokens differ."""
+    if not sources:
+        raise InputError("the sweep has no source", allowed="at least one")
+    for name in sources:
+        if name.startswith(".") or set(name) & set("/\\:\0"):
+            raise InputError(f"the source {name!r} cannot name folders", todo="Name it otherwise")
+    if len(sources) > 1:
+        StackedSource(list(sources.values()))
 
 
 def _describe(wanted: Mapping[str, TrainingSettings]) -> dict[str, Any]:
@@ -147,45 +181,50 @@ def _describe(wanted: Mapping[str, TrainingSettings]) -> dict[str, Any]:
 
 
 def _train_all(
-    source: ActivationSource,
-    batches: ShuffledBatches,
-    wanted: Mapping[str, TrainingSettings],
+    layers: Sequence[_Layer], folder: Path, checkpoint_every: int, *, progress: bool
+) -> None:
+    """Train every run that is unfinished."""
+    waiting = []
+    for layer in layers:
+        sessions = {name: Session(settings, folder / name) for name, settings in layer.runs.items()}
+        waiting.append(
+            {name: each for name, each in sessions.items() if not each.claim(layer.source)}
+        )
+    if not any(waiting):
+        return
+    for layer, sessions in zip(layers, waiting, strict=True):
+        for session in sorted(sessions.values(), key=lambda each: each.settings.seed):
+            session.open(sample_of(layer.batches, session.settings))
+    _step_all(layers, waiting, folder, checkpoint_every, progress=progress)
+    for layer, sessions in zip(layers, waiting, strict=True):
+        if sessions:
+            _finish_all(layer, sessions)
+
+
+def _finish_all(layer: _Layer, sessions: Mapping[str, Session]) -> None:
+    """Calibrate, measure and write the runs of one layer."""
+    for session in sorted(sessions.values(), key=lambda each: each.settings.seed):
+        session.calibrate(calibration_batches(layer.batches, session.settings.seed))
+    saes = [session.assemble(layer.source) for session in sessions.values()]
+    for session in sessions.values():
+        session.release()
+    splits = next(iter(sessions.values())).settings.splits
+    described = all_with_statistics(saes, layer.source, splits=splits, n_tokens=STATISTICS_TOKENS)
+    for session, sae in zip(sessions.values(), described, strict=True):
+        session.finish(sae)
+
+
+def _step_all(
+    layers: Sequence[_Layer],
+    waiting: Sequence[Mapping[str, Session]],
     folder: Path,
     checkpoint_every: int,
     *,
     progress: bool,
 ) -> None:
-    """Train every run that is unfinished."""
-    sessions = {name: Session(settings, folder / name) for name, settings in wanted.items()}
-    waiting = {name: each for name, each in sessions.items() if not each.claim(source)}
-    if not waiting:
-        return
-    by_seed = sorted(waiting, key=lambda name: waiting[name].settings.seed)
-    for name in by_seed:
-        waiting[name].open(sample_of(batches, waiting[name].settings))
-    _step_all(batches, waiting, checkpoint_every, progress=progress)
-    for name in by_seed:
-        session = waiting[name]
-        session.calibrate(calibration_batches(batches, session.settings.seed))
-    saes = [session.assemble(source) for session in waiting.values()]
-    for session in waiting.values():
-        session.release()
-    splits = next(iter(waiting.values())).settings.splits
-    described = all_with_statistics(saes, source, splits=splits, n_tokens=STATISTICS_TOKENS)
-    for session, sae in zip(waiting.values(), described, strict=True):
-        session.finish(sae)
-
-
-def _step_all(
-    batches: ShuffledBatches,
-    sessions: Mapping[str, Session],
-    checkpoint_every: int,
-    *,
-    progress: bool,
-) -> None:
     """Do all steps; a run whose checkpoint is ahead of another's waits for it."""
+    sessions = {name: session for each in waiting for name, session in each.items()}
     n_steps = next(iter(sessions.values())).settings.n_steps
-    folder = next(iter(sessions.values())).folder.parent
     seconds = _read_times(folder / SO_FAR_FILE)
     trainers = {name: session.trainer for name, session in sessions.items()}
     begin = min((each.step for each in trainers.values() if each.step < each.end), default=n_steps)
@@ -202,19 +241,31 @@ def _step_all(
         }
         if not due:
             continue
-        seeds = sorted({session.settings.seed for session in due.values()})
-        values = dict(zip(seeds, batches.batches(step, seeds), strict=True))
-        for name, session in due.items():
-            started = time.perf_counter()
-            with _named(name):
-                session.update(values[session.settings.seed])
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+        for layer in layers:
+            _step_layer(
+                layer, {name: due[name] for name in layer.runs if name in due}, step, seconds
+            )
         regular = (step + 1) % checkpoint_every == 0
         ready = [name for name in due if regular or step + 1 == trainers[name].end]
         if ready:
             write_atomically(folder / SO_FAR_FILE, json.dumps(seconds))
         for name in ready:
             due[name].save()
+
+
+def _step_layer(
+    layer: _Layer, due: Mapping[str, Session], step: int, seconds: dict[str, float]
+) -> None:
+    """Do one step of every run of a layer, on one reading of its tokens."""
+    seeds = sorted({session.settings.seed for session in due.values()})
+    if not seeds:
+        return
+    values = dict(zip(seeds, layer.batches.batches(step, seeds), strict=True))
+    for name, session in due.items():
+        started = time.perf_counter()
+        with _named(name):
+            session.update(values[session.settings.seed])
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 @contextmanager

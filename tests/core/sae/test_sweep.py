@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_adapter import FakeAdapter, make_dataset
 from kills import read_tree, run_killed
 from sae_world import planted_source
 
@@ -195,3 +196,36 @@ def tree_of(path: Path) -> set[str]:
 def test_members_are_ordinary_folders(made) -> None:
     wanted = {"manifest.json", "request.json", "sae.json", "sae.safetensors"}
     assert all(tree_of(made.path / run) == wanted for run in made.runs)
+
+
+def test_layers_share_one_forward_pass_and_are_what_training_alone_makes(tmp_path) -> None:
+    adapter, dataset = FakeAdapter(), make_dataset(n_records=150)
+    options = {"features": 24, "n_tokens": 4000, "batch_size": 128, "progress": False}
+    layers = ["layers.0", "layers.1"]
+    streams = si.stream(adapter, dataset, layers, unit_tokens=500, cached_units=40)
+    network = streams["layers.0"].network
+    made = sweep(streams, out=tmp_path / "both", runs=[{"k": 2}, {"k": 4}], **options)
+    assert made.runs == tuple(f"{layer}-k{k}" for layer in layers for k in (2, 4))
+    n_units = network.n_run
+    one = si.stream(adapter, dataset, "layers.1", unit_tokens=500, cached_units=40)
+    sweep(one, out=tmp_path / "one", runs=[{"k": 2}, {"k": 4}], **options)
+    assert n_units == one.network.n_run
+    for k in (2, 4):
+        alone = f"{tmp_path}/alone-{k}"
+        train(one, out=alone, k=k, **options)
+        for found in (made.path / f"layers.1-k{k}", tmp_path / "one" / f"k{k}"):
+            assert read_tree(found) == read_tree(Path(alone))
+
+
+@pytest.mark.parametrize("name", ["a/b", ".a", "a\\b", "a:b"])
+def test_sources_whose_names_cannot_be_folders_are_refused(tmp_path, name) -> None:
+    with pytest.raises(InputError, match="cannot name folders"):
+        sweep({name: planted_source()[1]}, out=tmp_path / "a", runs=[{"k": 2}], **COMMON)
+
+
+def test_sources_of_other_tokens_and_no_source_are_refused(tmp_path) -> None:
+    sources = {"a": planted_source()[1], "b": planted_source(n_tokens=4000)[1]}
+    with pytest.raises(InputError, match="lie on other tokens"):
+        sweep(sources, out=tmp_path / "a", runs=[{"k": 2}], **COMMON)
+    with pytest.raises(InputError, match="has no source"):
+        sweep({}, out=tmp_path / "a", runs=[{"k": 2}], **COMMON)
