@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +12,25 @@ from .manifest import write_atomically
 
 __all__ = ["neutralise", "read_table", "write_table"]
 
-#: A spreadsheet takes a cell that begins with one of these for a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: A spreadsheet takes a cell that begins with one of these for a formula; some take the wide forms
+#: too, and pass over what is not seen. A cell may begin inside a text as well: where the computer's
+#: language separates cells by semicolons, commas and the quotes after them separate nothing.
+_BREAKS = "\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029"
+_FORMULA = re.compile(
+    f"(^|[;{_BREAKS}])"
+    f'(?=(?:[^\\S{_BREAKS}]|["\ufeff\u00ad\u200b-\u200f\u2060])*[=+@\uff1d\uff0b\uff0d\uff20-])'
+)
+_BLANK_START = re.compile(r" *[\t\r\n]")
 
 
 def neutralise(text: str) -> str:
-    """Return ``text`` so that no spreadsheet evaluates it: formulas get a leading apostrophe."""
-    return "'" + text if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+    """Return ``text`` so that no spreadsheet evaluates it: before a formula stands an apostrophe.
+
+    >>> neutralise("=1+1"), neutralise("a; -b"), neutralise("a-b")
+    ("'=1+1", "a;' -b", 'a-b')
+    """
+    safe = _FORMULA.sub(r"\1'", text)
+    return "'" + safe if _BLANK_START.match(safe) else safe
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
