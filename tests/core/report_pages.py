@@ -12,7 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>=1+1\u202e\x00"
+HOSTILE = (
+    "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>=1+1\u202e\x00"
+    "</style></title></svg></textarea>--><svg/onload=alert(3)><base href=//evil.example>"
+    "<meta http-equiv=refresh content='0;url=https://evil.example'><a href=javascript&colon;a>"
+    "<style>*{background:red}</style>{{ 7 * 7 }}{% raw %}&#60;b&#62;<iframe srcdoc=x>` onclick=a "
+)
 LINK_COLUMNS = (
     "feature", "label", "class", "nuisance", "threshold", "n_instances", "precision",
     "instance_recall", "f1", "hybrid_f1", "log_odds", "p", "q", "replicated",
@@ -96,7 +101,7 @@ def check_closed(html: str) -> Page:
                 assert re.fullmatch(r"#base\d+", value), value
             else:
                 assert value.startswith("data:"), (tag, value)
-    assert "url(" not in html and "@import" not in html
+    assert not any("url(" in style or "@import" in style for style in page.styles)
     check_policy(page)
     return page
 

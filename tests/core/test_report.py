@@ -137,7 +137,7 @@ def test_hostile_text_stays_text(tmp_path, known, codes, candidates) -> None:
         adapter=HostileAdapter(), title=HOSTILE, fidelity={HOSTILE: HOSTILE},
     )  # fmt: skip
     page = check_closed(html)
-    assert "alert(1)" in page.text
+    assert "alert(1)" in page.text and "{{ 7 * 7 }}" in page.text
     assert "javascript:" not in html
     assert "\u202e" not in html and "\x00" not in html
 

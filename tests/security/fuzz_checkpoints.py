@@ -18,7 +18,7 @@ from sci_interp_protein.bytenet import ByteNet, ByteNetConfig
 from sci_interp_protein.models import load_network as load_protein_network
 from sci_interp_weather.models import load_network as load_weather_network
 
-__all__ = ["checkpoint_targets"]
+__all__ = ["checkpoint_targets", "small_esm"]
 
 Row = tuple[str, tuple[bytes, ...], Callable[[bytes], object]]
 
@@ -91,7 +91,7 @@ def _networks(files: Path) -> Iterator[Row]:
         yield f"protein network, {name}", (seed,), _replacing(folder, own, name, load_protein)
 
     esm = _folder(files, "ESM network")
-    beside = _small_esm(esm)
+    beside = small_esm(esm)
 
     def load_esm() -> object:
         return load_protein_network(str(esm))
@@ -126,7 +126,7 @@ def _replacing(
     return parse
 
 
-def _small_esm(folder: Path) -> dict[str, bytes]:
+def small_esm(folder: Path) -> dict[str, bytes]:
     """Return the files of an ESM-2 checkpoint of one narrow block."""
     declare_torchvision_operators()
     from transformers import EsmConfig, EsmForMaskedLM
