@@ -178,7 +178,7 @@ def test_means_and_ratios_have_the_errors_of_replicates():
     assert found.error == pytest.approx(values.std(ddof=1) / np.sqrt(50))
     same = tables.ratio_of(zip(values, np.ones(50), strict=True))
     assert same == pytest.approx(found)
-    assert str(tables.mean_of([])) == ""
+    assert str(tables.mean_of([])) == "nothing to judge"
     sizes = np.arange(1, 51)
     ratio = tables.ratio_of(zip(2 * sizes, sizes, strict=True))
     assert ratio == pytest.approx((2.0, 0.0))
@@ -198,7 +198,7 @@ def quick(monkeypatch):
             score |= {"own": {"clear": replicate}, "false_by_kind": {"noise": 1}}
             return {
                 "replicate": replicate, "seed": seed, "n_tokens": 10, "n_labels": 1, "gb": 0.5,
-                "planted": {"clear": 4, "noise": 2}, "rules": {"ours": score}, "seconds": 0.1,
+                "planted": {"clear": 4, "noise": 2}, "rules": {rules.OURS: score}, "seconds": 0.1,
             }  # fmt: skip
 
         def format(self, found):
@@ -228,7 +228,9 @@ def test_the_report_has_every_number_with_its_error(quick, tmp_path):
     found = run_planted.read_replicates(tmp_path / "quick.jsonl")
     text = tables.format_planted({"quick": found}, ["- date: 2001-01-01"])
     assert "## Quick" in text
-    assert "| ours | 0.521 ± 0.168 | 1.000 ± 0.000 | 0.375 ± 0.161 |" in text
-    assert "| ours | 1.000 ± 0.000 | 2.50 ± 0.65 | 0.1 |" in text
-    assert "| ours | 0.5000 |" in text
+    assert "| **our protocol** | 0.521 ± 0.168 | 1.000 ± 0.000 | 0.375 ± 0.161 |" in text
+    assert "| **our protocol** | 1.000 ± 0.000 | 2.50 ± 0.65 | 0.1 |" in text
+    assert "| **our protocol** | 0.5000 |" in text
+    apart = "\n".join(tables.format_linking(found, "noise"))
+    assert "without them our FDR is 0.000 ± 0.000" in apart
     assert "- date: 2001-01-01" in text
