@@ -25,8 +25,10 @@ __all__ = ["Chunk", "LinkSettings", "Study", "each_chunk"]
 
 Ints = NDArray[np.int64]
 
-#: Integers that the tracks of a block of labels may take while they are read.
-TRACK_NUMBERS = 2**19
+#: Entries for one integer that the tracks of a block of labels may take while they are read.
+ENTRIES_PER_NUMBER = 4
+#: More memory for counts makes nothing faster.
+MOST_COUNT_BYTES = 2**29
 #: Integers that an instance takes at that time.
 NUMBERS_PER_INSTANCE = 16
 
@@ -48,7 +50,8 @@ class LinkSettings:
     n_threads : int
         Threads; nothing depends on it.
     max_entries : int
-        Activity entries held at once: memory; nothing depends on it.
+        Activity entries held at once: memory, of label tracks and counts as well; nothing depends
+        on it.
     n_per_label : int
         Features of a label that go on to the permutation test, by the screen's T; 0 for all.
     """
@@ -61,6 +64,11 @@ class LinkSettings:
     n_threads: int = field(default_factory=default_threads)
     max_entries: int = MAX_ENTRIES
     n_per_label: int = 0
+
+    @property
+    def count_bytes(self) -> int:
+        """Memory for counts of a block of labels: three times what the entries take."""
+        return min(16 * self.max_entries, MOST_COUNT_BYTES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +139,8 @@ def _label_blocks(study: Study, split: Split, labels: Ints) -> Iterator[Ints]:
     begin = 0
     while begin < len(labels):
         done = size[begin - 1] if begin else 0
-        end = max(begin + 1, int(np.searchsorted(size, done + TRACK_NUMBERS, side="right")))
+        most = done + study.settings.max_entries // ENTRIES_PER_NUMBER
+        end = max(begin + 1, int(np.searchsorted(size, most, side="right")))
         yield labels[begin:end]
         begin = end
 

@@ -109,7 +109,8 @@ def enrich(
     n_threads
         Threads; all processors where omitted. The result does not depend on it.
     max_entries
-        Activity entries held at once, five bytes each. More are faster where features are dense.
+        Activity entries held at once, five bytes each; labels and counts take up to five times as
+        much. More are faster: the data are read less often.
     progress
         Whether to tell which source is worked on.
 
@@ -236,7 +237,9 @@ def _link_sources(
     floors = BIN_FLOORS if tested else INTERPLM_FLOORS
     n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
     for name, source in sources.items():
-        selection = select_thresholds(source, known, floors=floors, n_threads=test.n_threads)
+        selection = select_thresholds(
+            source, known, floors=floors, n_threads=test.n_threads, count_bytes=test.count_bytes
+        )
         study = Study(source, known, selection, test)
         yield
         links = link_pairs(study) if tested else untested_links()

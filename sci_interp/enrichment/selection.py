@@ -30,7 +30,7 @@ Narrow = NDArray[np.signedinteger]
 #: Splits that are counted.
 COUNTED: tuple[Split, ...] = ("discovery", "test", "vault")
 #: Bytes that the counts of one block of labels may take.
-COUNT_BYTES = 96 * 2**20
+COUNT_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)

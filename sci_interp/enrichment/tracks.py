@@ -218,7 +218,9 @@ def count_event_families(axis: TokenAxis, known: KnownSource, split: Split) -> I
         inside = n_known[row, piece.stop - start] > n_known[row, first - start]
         record = np.searchsorted(axis.record_starts, first[inside], side="right") - 1
         family = np.searchsorted(axis.block_starts, record, side="right")
-        pairs = np.unique(np.stack([label[inside], family]), axis=1)
+        # Runs are sorted by label, then start, and so are these pairs.
+        pairs = np.stack([label[inside], family])
+        pairs = pairs[:, np.append(True, (np.diff(pairs) != 0).any(axis=0))[: pairs.shape[1]]]
         fresh = pairs[:, pairs[1] > latest[pairs[0]]]
         n_families += np.bincount(fresh[0], minlength=len(group))
         np.maximum.at(latest, pairs[0], pairs[1])

@@ -106,7 +106,7 @@ def test_threads_and_memory_bounds_change_nothing(world, monkeypatch):
     many = enrich(world.features, world.known, n_threads=3, **FAST)
     pd.testing.assert_frame_equal(one.table, many.table)
     for name, value in (
-        ("chunks.TRACK_NUMBERS", 1), ("inputs.SLICE_TOKENS", 50), ("intervals.MAX_NUMBERS", 1),
+        ("counts.COUNT_ENTRIES", 50), ("inputs.SLICE_TOKENS", 50), ("intervals.MAX_NUMBERS", 1),
     ):  # fmt: skip
         monkeypatch.setattr(f"sci_interp.enrichment.{name}", value)
     bounded = select_thresholds(world.features, world.known, count_bytes=1)
