@@ -101,7 +101,7 @@ def extract(
     dtype: str = ...,
     fractions: Mapping[Split, float] | None = ...,
     progress: bool = ...,
-    workers: int = ...,
+    workers: int | None = ...,
     executor: Executor | None = ...,
     recipe: Recipe | None = ...,
     unit_tokens: int = ...,
@@ -117,7 +117,7 @@ def extract(
     dtype: str = ...,
     fractions: Mapping[Split, float] | None = ...,
     progress: bool = ...,
-    workers: int = ...,
+    workers: int | None = ...,
     executor: Executor | None = ...,
     recipe: Recipe | None = ...,
     unit_tokens: int = ...,
@@ -134,7 +134,7 @@ def extract(
     dtype: str = "float16",
     fractions: Mapping[Split, float] | None = None,
     progress: bool = True,
-    workers: int = 1,
+    workers: int | None = None,
     executor: Executor | None = None,
     recipe: Recipe | None = None,
     unit_tokens: int = UNIT_TOKENS,
@@ -160,7 +160,8 @@ def extract(
     progress
         Show progress on standard error.
     workers
-        Processes that share the shards; the bytes are the same with any number.
+        Processes that share the shards, on one thread each; the bytes are the same with any number.
+        None takes this process with all its threads, where a network may round otherwise.
     executor
         In place of ``workers``: whose workers share the shards, for example those of Dask.
     recipe
@@ -195,7 +196,8 @@ def extract(
         if makers.are_others or any(target.parts.names() for target in unfinished):
             extraction.fill_from_parts(unfinished, workers=makers, recipe=recipe, progress=progress)
         elif unfinished:
-            extraction.fill(unfinished, progress=progress)
+            with makers.threads():
+                extraction.fill(unfinished, progress=progress)
     stores = {layer: ActivationStore.open(folder) for layer, folder in folders}
     return stores[layer] if isinstance(layer, str) else stores
 

@@ -222,7 +222,7 @@ def annotate(
     out: Path | str,
     fractions: Mapping[Split, float] | None = None,
     progress: bool = True,
-    workers: int = 1,
+    workers: int | None = None,
     executor: Executor | None = None,
     recipe: Recipe | None = None,
 ) -> AnnotationStore:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, TypeAlias
 
 from .errors import InputError, MissingExtraError, SciInterpError, StoreError
+from .threads import one_torch_thread
 
 __all__ = ["Shard", "Workers", "open_dask", "parse_shard", "share", "spans"]
 
@@ -42,20 +42,21 @@ class Workers:
 
     Attributes
     ----------
-    n : int
-        Processes of this machine; 1 is this process.
+    n : int or None
+        Processes of this machine, which compute on one thread each. Of 1 that is this process;
+        None is this process, with all its threads.
     executor : Executor or None
         In place of them, anything with the interface of :class:`concurrent.futures.Executor`,
         whose workers see the same file system.
     """
 
-    n: int = 1
+    n: int | None = None
     executor: Executor | None = None
 
     def __post_init__(self) -> None:
-        if self.n < 1:
+        if self.n is not None and self.n < 1:
             raise InputError(f"workers={self.n} is not usable", allowed="1 or more")
-        if self.executor is not None and self.n > 1:
+        if self.executor is not None and self.n is not None:
             raise InputError(
                 f"workers={self.n} and an executor were given", allowed="one of the two"
             )
@@ -63,12 +64,16 @@ class Workers:
     @property
     def are_others(self) -> bool:
         """Whether the work is given to other processes."""
-        return self.executor is not None or self.n > 1
+        return self.executor is not None or (self.n or 1) > 1
 
     @property
     def n_tasks(self) -> int:
         """Number of tasks that the work is best cut into."""
-        return TASKS_PER_WORKER * self.n if self.executor is None else TASKS_OF_EXECUTOR
+        return TASKS_OF_EXECUTOR if self.executor is not None else TASKS_PER_WORKER * (self.n or 1)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Return the context in which this process computes: one thread, if it is a worker."""
+        return nullcontext() if self.n is None else one_torch_thread()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[int]:
         """Run tasks in any order, and yield the number of each that is done.
@@ -111,13 +116,11 @@ class Workers:
         if self.executor is not None:
             yield self.executor
             return
-        n_threads = max(1, (os.cpu_count() or 1) // self.n)
         pool = ProcessPoolExecutor(
-            min(self.n, n_tasks),
+            min(self.n or 1, n_tasks),
             # Forked processes would hang on the locks of threads that they do not have.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_limit_threads,
-            initargs=(n_threads,),
         )
         try:
             yield pool
@@ -243,10 +246,7 @@ def _run_round(executor: Executor, tasks: dict[int, Task]) -> Iterator[tuple[int
             future.cancel()
 
 
-def _limit_threads(n_threads: int) -> None:
-    """Let a worker use its share of the processors."""
+def _limit_threads() -> None:
+    """Let a worker's libraries begin with one thread; the others are for its neighbours."""
     for name in _THREAD_VARIABLES:
-        os.environ.setdefault(name, str(n_threads))
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(n_threads)
+        os.environ.setdefault(name, "1")

@@ -22,6 +22,7 @@ from .progress import track
 from .recipes import Last, Recipe
 from .schema import REQUEST_FILE, Split
 from .streams import require_layer
+from .threads import one_torch_thread
 from .token_layout import (
     ARRAYS_FOLDER,
     TokenLayout,
@@ -276,7 +277,9 @@ class Extraction:
             for target in chosen
         }
         stop = max(target.layout.shard_range(shards[target.layer][-1])[1] for target in chosen)
-        self._run(buffers, stop=stop, progress=progress)
+        # Whoever makes a part, it is the same.
+        with one_torch_thread():
+            self._run(buffers, stop=stop, progress=progress)
 
     def require_keys(self, keys: Mapping[str, str]) -> None:
         """Refuse to work where this process opened something else than who gave the task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from .manifest import begin_artefact, clear_on_mistake, digest_json, finish_arte
 from .parts import Parts
 from .progress import track
 from .schema import JOURNAL_FILE
+from .threads import one_torch_thread
 
 __all__ = ["FeatureWriter", "PartsTask"]
 
@@ -104,7 +106,9 @@ class FeatureWriter:
             if workers is not None and workers.are_others:
                 assert task is not None, "other processes are given tasks"
                 self._share_out(journal, workers, task, progress=progress)
-            self._write_shards(journal, progress=progress)
+            # What no worker made is made as workers do.
+            with one_torch_thread() if self.parts.names() else nullcontext():
+                self._write_shards(journal, progress=progress)
             finish_artefact(self.out, files=journal.files)
             self.parts.discard()
         return FeatureStore.open(self.out)
@@ -119,9 +123,10 @@ class FeatureWriter:
 
     def make_parts(self, wanted: Iterable[int]) -> None:
         """Encode shards and write them as parts, unless they are there."""
-        for index in wanted:
-            if not self.parts.has(index):
-                self.parts.make(index, partial(self._write_shard, index))
+        with one_torch_thread():
+            for index in wanted:
+                if not self.parts.has(index):
+                    self.parts.make(index, partial(self._write_shard, index))
 
     def _share_out(
         self, journal: Journal, workers: Workers, task: PartsTask, *, progress: bool

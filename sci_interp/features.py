@@ -39,7 +39,7 @@ def encode(
     names: Sequence[str] | None = None,
     check_parent: bool = True,
     progress: bool = True,
-    workers: int = 1,
+    workers: int | None = None,
     executor: Executor | None = None,
     recipe: Recipe | None = None,
 ) -> FeatureStore:
@@ -63,7 +63,8 @@ def encode(
     progress
         Show a progress bar.
     workers
-        Processes that share the shards; the bytes are the same with any number.
+        Processes that share the shards, on one thread each; the bytes are the same with any number.
+        None takes this process with all its threads, where a network may round otherwise.
     executor
         In place of ``workers``: whose workers share the shards, for example those of Dask.
     recipe
@@ -81,7 +82,8 @@ def encode(
     writer = _plan(encoder, source, Path(out), names)
     makers = Workers(workers, executor)
     if not makers.are_others:
-        return writer.write(progress=progress)
+        with makers.threads():
+            return writer.write(progress=progress)
     openers = encoder_opener(encoder), source_opener(source, recipe)
     task = _EncodeTask(*openers, Path(out).absolute(), names, "", range(0))
     return writer.write(progress=progress, workers=makers, task=partial(_aim, task))

@@ -53,7 +53,7 @@ def run(
     study: Study | Path | str,
     *,
     progress: bool = True,
-    workers: int = 1,
+    workers: int | None = None,
     executor: Executor | None = None,
 ) -> StudyResult:
     """Run a study: all verbs, the baselines and controls, the tables and the report.
@@ -66,7 +66,8 @@ def run(
         Tell on standard error which step runs, and how far it is.
     workers
         Processes that share the shards of ``annotate``, ``extract`` and ``encode``; every artefact
-        has the same bytes with any number.
+        has the same bytes with any number. None takes this process with all its threads, where a
+        network may round otherwise.
     executor
         In place of ``workers``: whose workers share them, for example those of Dask.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["one_blas_thread"]
+__all__ = ["one_blas_thread", "one_torch_thread"]
 
 
 @contextmanager
@@ -19,3 +20,22 @@ def one_blas_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run torch's operations on one thread, if anything has imported torch.
+
+    Its 16-bit products are rounded differently on another number of threads, so that workers of
+    whatever number compute on one each.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

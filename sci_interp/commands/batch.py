@@ -63,7 +63,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
     who = group.add_mutually_exclusive_group()
     who.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes of this machine"
+        "--workers", type=int, metavar="N", help="processes of this machine, one thread each"
     )
     who.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler, tcp://HOST:8786")
     who.add_argument(
@@ -169,7 +169,7 @@ def _require_usable(words: Sequence[str], add: AddArguments) -> None:
     parser = argparse.ArgumentParser(prog=f"sci-interp {words[0]}")
     add(parser)
     chosen = parser.parse_args(list(words[1:]))
-    if chosen.shard or chosen.dask or chosen.workers > 1:
+    if chosen.shard or chosen.dask or chosen.workers:
         raise InputError(
             "the command of sbatch says who makes the shards",
             allowed="a command without --shard, --dask and --workers",

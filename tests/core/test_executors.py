@@ -143,3 +143,17 @@ def test_a_recipe_opens_what_it_says_and_its_controls():
     decoys = Recipe("protein", control="inputs", seed=1).open()[1]
     assert decoys.digest != dataset.digest
     assert len({plain.key, shuffled.key, Recipe("protein", model="x").key}) == 3
+
+
+def test_workers_compute_on_one_thread_and_a_process_alone_on_its_own():
+    torch = pytest.importorskip("torch")
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with Workers().threads():
+            assert torch.get_num_threads() == 3
+        with Workers(1).threads():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(n_threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 from batch_world import DyingRecipe, FakeRecipe, OddExecutor
 from fake_adapter import FakeAdapter, make_dataset
 from hypothesis import given, settings
@@ -158,3 +159,27 @@ def test_a_part_that_lost_a_file_is_made_again(tmp_path, whole):
     (parts[5] / "receipt.json").unlink()
     extract_in(out)
     assert read_tree(out) == whole
+
+
+def test_whoever_is_a_worker_runs_the_network_on_one_thread(tmp_path, monkeypatch):
+    seen = []
+    run = FakeAdapter.activations
+
+    def activations(self, *arguments):
+        seen.append(torch.get_num_threads())
+        yield from run(self, *arguments)
+
+    monkeypatch.setattr(FakeAdapter, "activations", activations)
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for name, options in (("a", {}), ("b", {"workers": 1}), ("c", {"executor": OddExecutor()})):
+            seen.clear()
+            extract_in(tmp_path / name, **options)
+            assert set(seen) == ({3} if name == "a" else {1})
+        seen.clear()
+        make_share(tmp_path / "d", 0, 2)
+        extract_in(tmp_path / "d")  # what no task made is made as by one
+        assert set(seen) == {1} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(n_threads)
