@@ -85,9 +85,7 @@ class SaeSettings:
     penalty: float = _setting(0.0, least=0.0)
     whitening: bool = _setting(False)
     #: Arithmetic in which active features are chosen; "auto": the fastest of the processor.
-    precision: Literal["auto", "int8", "bfloat16", "float32"] = _setting(
-        "auto", choices=PRECISIONS
-    )
+    precision: Literal["auto", "int8", "bfloat16", "float32"] = _setting("auto", choices=PRECISIONS)
 
 
 @dataclass(frozen=True, kw_only=True)

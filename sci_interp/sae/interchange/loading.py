@@ -62,9 +62,10 @@ def load_sae(
     Parameters
     ----------
     path
-        A folder that ``train`` made, or its address (``s3://...``); a folder or file of another program; ``owner/name`` on the
-        Hugging Face hub, or ``owner/name/folder``; or ``"bundled:NAME"`` for the autoencoder that
-        comes with the embedded default of the adapter NAME.
+        A folder that ``train`` made, or its address (``s3://...``); a folder or file of another
+        program; ``owner/name`` on the Hugging Face hub, or ``owner/name/folder``; or
+        ``"bundled:NAME"`` for the autoencoder that comes with the embedded default of the adapter
+        NAME.
     format
         Format of another program's file; ``"auto"`` tells it by settings and tensors.
     layer
