@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from safetensors.torch import save as save_tensors
 
 from sci_interp.axis import describe_blocks
 from sci_interp.batches import ShuffledBatches
+from sci_interp.disk import UNREADABLE
 from sci_interp.errors import InputError, NotFiniteError, StoreError
 from sci_interp.manifest import begin_artefact, finish_artefact, write_atomically
 from sci_interp.source import ActivationSource, StackedSource
@@ -198,12 +199,38 @@ class Session:
             weights = Weights(**{name: torch.empty_like(state[name]) for name in names})
             self.prepared = Preparation.resume(self.settings, state)
             self.trainer = Trainer(weights, self.settings, self.team, self.engine)
+            _require_alike(state, {**self.trainer.state(), **self.prepared.state()})
+            _require_shapes(state, self.settings.features)
             self.trainer.restore(state)
-        except KeyError as error:
+        except UNREADABLE as error:
             raise StoreError(
-                f"{self._checkpoint} lacks {error}",
+                f"{self._checkpoint} is no checkpoint of this training: {error}",
                 todo="Delete it; the training then starts again",
             ) from None
+
+
+def _require_alike(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> None:
+    """Refuse tensors of other shapes and types than those of a training that begins."""
+    for name, tensor in wanted.items():
+        found, rows = state[name], name == "curve"  # one row for each time it was measured
+        if found.dtype != tensor.dtype or found.shape[rows:] != tensor.shape[rows:]:
+            raise ValueError(f"{name!r} is {found.dtype} {tuple(found.shape)}")
+
+
+def _require_shapes(state: Mapping[str, torch.Tensor], n_features: int) -> None:
+    """Refuse weights that do not fit together, or have another number of features."""
+    names = ("encoder", "encoder_bias", "decoder", "decoder_bias", "units.mean")
+    encoder, encoder_bias, decoder, decoder_bias, mean = (state[name] for name in names)
+    if not (
+        encoder.ndim == decoder.ndim == 2
+        and encoder.dtype == decoder.dtype == torch.float32
+        and len(encoder) == len(decoder) == n_features
+        and encoder_bias.shape == (n_features,)
+        and len(mean) in (encoder.shape[1], encoder.shape[1] + decoder.shape[1])
+    ):
+        raise ValueError(f"{n_features} features do not have weights of {tuple(encoder.shape)}")
+    if decoder_bias.shape != (decoder.shape[1],):
+        raise ValueError(f"the bias of the decoder has the shape {tuple(decoder_bias.shape)}")
 
 
 def _describe_layers(source: ActivationSource, settings: TrainingSettings) -> dict[str, str]:

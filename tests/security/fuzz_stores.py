@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
-from small_run import VERBS, make_run, open_artefact
+from small_run import VERBS, make, make_run, open_artefact
 
 from sci_interp.manifest import digest_file, digest_json
+from sci_interp.sae.session import CHECKPOINT_FILE
 
 __all__ = ["reseal", "store_targets"]
 
@@ -47,6 +50,28 @@ def store_targets(folder: Path) -> Iterator[Row]:
         for name in names:
             seed = (whole / kind / name).read_bytes()
             yield f"{kind}, {name}", (seed,), _opening(kind, damaged / kind, name)
+    interrupted = folder / "interrupted"
+    if not interrupted.is_dir():
+        with (
+            patch("sci_interp.sae.training.with_statistics", side_effect=KeyboardInterrupt),
+            suppress(KeyboardInterrupt),
+        ):
+            make("sae", whole, interrupted)
+    seed = (interrupted / CHECKPOINT_FILE).read_bytes()
+    yield "sae, checkpoint", (seed,), _resuming(whole, interrupted)
+
+
+def _resuming(whole: Path, interrupted: Path) -> Callable[[bytes], object]:
+    """Return what goes on with a training from the bytes of a checkpoint."""
+    again = interrupted.with_name("again")
+
+    def parse(data: bytes) -> object:
+        shutil.rmtree(again, ignore_errors=True)
+        shutil.copytree(interrupted, again)
+        (again / CHECKPOINT_FILE).write_bytes(data)
+        return make("sae", whole, again)
+
+    return parse
 
 
 def _opening(kind: str, folder: Path, name: str) -> Callable[[bytes], object]:
