@@ -184,7 +184,7 @@ def fuzz_guided(
             return changed
         return mutation.damage(data, mutation.draw_changes(rng))[:most]
 
-    options = [f"-max_len={MAX_BYTES}", "-rss_limit_mb=0", "-timeout=0", "-verbosity=0"]
+    options = [f"-max_len={MAX_BYTES}", "-rss_limit_mb=0", "-timeout=86400", "-verbosity=0"]
     atheris.Setup([sys.argv[0], str(corpus), *options], watch.step, custom_mutator=mutate)
     atheris.Fuzz()
 
