@@ -110,9 +110,10 @@ def race(whole: Path, folder: Path, _: Scale) -> tuple[bool, str]:
         said.update(words)
     text = (
         f"{total.kept} of {total.tried} writers: {said['']} made it or found it made, "
-        f"{said['LockedError']} were refused by name; bytes right"
+        f"{said['LockedError']} were refused by name"
     )
-    return total.kept == total.tried, text
+    right = total.kept == total.tried
+    return right, f"{text}; bytes right" if right else f"{text}; said: {dict(said)}"
 
 
 def spoil(whole: Path, folder: Path, _: Scale) -> tuple[bool, str]:

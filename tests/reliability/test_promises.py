@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import large_run
+import numpy as np
 import promises
 import pytest
 import small_run
@@ -48,3 +51,10 @@ def test_a_value_that_is_not_finite_is_refused_and_nothing_left(
 ) -> None:
     found = promises.spoil(kind, whole_run, tmp_path, n_trials=6)
     assert found.kept == found.tried == 6
+
+
+def test_the_memory_of_a_process_is_not_that_of_its_parent() -> None:
+    ballast = np.ones(150_000_000, np.uint8)
+    bare = large_run.peak_of([sys.executable, "-S", "-c", "pass"])
+    loaded = large_run.peak_of([sys.executable, "-S", "-c", "x = b'1' * 100_000_000"])
+    assert bare < 60 and 90 < loaded - bare < 120, (bare, loaded, len(ballast))
