@@ -93,7 +93,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder)
         sae_data.network(found, args.proteins, n_tokens=N_TOKENS, n_held_out=N_HELD_OUT)
-        parts = [torch.from_numpy(np.load(found / f"{part}.npy")) for part in ("train", "held_out")]
+        paths = (found / f"{part}.npy" for part in ("train", "held_out"))
+        parts = [torch.from_numpy(np.load(path, allow_pickle=False)) for path in paths]
     loud = torch.ones(parts[0].shape[1])
     for channel, factor in LOUD.items():
         loud[channel] = factor

@@ -66,13 +66,13 @@ def test_every_seed_is_read(targets: Mapping[str, Target]) -> None:
 
 
 @settings(max_examples=N_EXAMPLES, deadline=None, suppress_health_check=QUIET)
-@given(data=st.data(), changes=CHANGES)
+@given(which=st.integers(0, 11), changes=CHANGES)
 def test_damaged_texts_are_read_or_refused(
-    targets: Mapping[str, Target], data: st.DataObject, changes: list[Change]
+    targets: Mapping[str, Target], which: int, changes: list[Change]
 ) -> None:
     for name, target in targets.items():
         if not target.slow:
-            seed = data.draw(st.sampled_from(target.seeds), label=name)
+            seed = target.seeds[which % len(target.seeds)]
             read_or_refuse(name, target, damage(seed, changes))
 
 
