@@ -18,6 +18,11 @@ __all__ = ["MAX_ENTRY_LINES", "MAX_JSON_BYTES", "read_flat_file", "read_json"]
 
 #: The longest entry of UniProtKB has some 20,000 lines.
 MAX_ENTRY_LINES = 500_000
+#: What the parser raises on damaged entries.
+_PARSER_FAILURES = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError),
+    *(TypeError, ValueError),
+)
 #: JSON is parsed whole; larger sets come as flat files or TSV.
 MAX_JSON_BYTES = 256 * 2**20
 
@@ -40,7 +45,7 @@ def read_flat_file(path: Path) -> Iterator[Entry]:
     for first, lines in _entry_lines(path):
         try:
             record = next(parse(io.StringIO("".join(lines))))
-        except (ValueError, AssertionError, LookupError, TypeError, AttributeError) as error:
+        except _PARSER_FAILURES as error:
             raise InputError(
                 f"{path} lines {first}-{first + len(lines) - 1}: no UniProt entry: {error}",
                 allowed="flat files as uniprot.org writes them: entries from ID to //",

@@ -39,7 +39,10 @@ StructureSource: TypeAlias = Path | str | Sequence[Path | str] | Mapping[str, Pa
 MAX_RESIDUES: Final = 2_800
 MAX_FILE_BYTES: Final = 128 * 2**20
 #: What the parsers raise on damaged files.
-_PARSER_FAILURES = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_PARSER_FAILURES = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError),
+    *(TypeError, ValueError),
+)
 BACKBONE: Final = ("N", "CA", "C", "O")
 #: A peptide bond is 1.33 angstrom long; DSSP calls the chain broken above this.
 _MAX_BOND = 2.5
