@@ -185,6 +185,7 @@ def fuzz_guided(
         return mutation.damage(data, mutation.draw_changes(rng))[:most]
 
     options = [f"-max_len={MAX_BYTES}", "-rss_limit_mb=0", "-timeout=86400", "-verbosity=0"]
+    options.append(f"-artifact_prefix={folder}/")
     atheris.Setup([sys.argv[0], str(corpus), *options], watch.step, custom_mutator=mutate)
     atheris.Fuzz()
 
