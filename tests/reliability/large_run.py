@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import small_run
-from fake_adapter import FakeAdapter, make_dataset
+from fake_adapter import SYMBOLS, FakeAdapter, FakeDataset
 
 import sci_interp as si
 
@@ -19,22 +22,64 @@ RECORD_TOKENS = 1000
 FEATURES = 64
 
 
+class _Texts(Mapping[str, str]):
+    """Strings that are made when they are asked for: the data themselves take no memory."""
+
+    def __init__(self, n_records: int) -> None:
+        self._n_records = n_records
+
+    def __len__(self) -> int:
+        return self._n_records
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"record{index:07d}" for index in range(self._n_records))
+
+    def __getitem__(self, name: str) -> str:
+        return _text(int(name.removeprefix("record")))
+
+
+class _Blocks(_Texts):
+    """Two neighbouring records are a block."""
+
+    def __getitem__(self, name: str) -> str:
+        return f"block{int(name.removeprefix('record')) // 2:07d}"
+
+
+@lru_cache(maxsize=256)
+def _text(index: int) -> str:
+    """Return letters with a planted motif and a planted run."""
+    letters = np.random.default_rng(index).choice(list(SYMBOLS), RECORD_TOKENS)
+    letters[100:102] = list("GH")
+    letters[200:210] = "A"
+    return "".join(letters)
+
+
+class _Dataset(FakeDataset):
+    """Records of one length."""
+
+    @property
+    def digest(self) -> str:
+        return f"{len(self.texts)} records"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        names = list(self.texts)
+        blocks = [self.blocks[name] for name in names]
+        sizes = {"n_tokens": RECORD_TOKENS, "stratum": float(RECORD_TOKENS)}
+        return pd.DataFrame({"record": names, "block": blocks}).assign(**sizes)
+
+
 def make(kind: str, run: Path, n_tokens: int) -> None:
     """Make one artefact of a run of ``n_tokens``."""
     adapter = FakeAdapter(width=16)
     adapter.coordinates = ()
-
-    def dataset():
-        return make_dataset(
-            n_records=n_tokens // RECORD_TOKENS, shortest=RECORD_TOKENS, longest=RECORD_TOKENS,
-            records_per_block=2,
-        )  # fmt: skip
-
+    n_records = n_tokens // RECORD_TOKENS
+    dataset = _Dataset(_Texts(n_records), _Blocks(n_records))
     out = run / kind
     if kind == "activations":
-        si.extract(adapter, dataset(), layer="layers.1", out=out, progress=False)
+        si.extract(adapter, dataset, layer="layers.1", out=out, progress=False)
     elif kind == "annotations":
-        si.annotate(adapter, dataset(), out=out, progress=False)
+        si.annotate(adapter, dataset, out=out, progress=False)
     elif kind == "enrichment":
         features = si.FeatureStore.open(run / "features")
         known = si.AnnotationStore.open(run / "annotations")

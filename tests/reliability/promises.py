@@ -109,7 +109,9 @@ def _after(kind: str, run: Path, out: Path, whole: dict[str, bytes]) -> Iterable
     if out.exists():
         try:
             small_run.open_artefact(kind, out)
-            readable = read_tree(out) == whole
+            # A checkpoint may lie beside a whole artefact until the next call takes it away.
+            found = {name: data for name, data in read_tree(out).items() if name[-4:] != ".tmp"}
+            readable = found == whole
         except si.SciInterpError:
             readable = True
         except Exception:  # noqa: BLE001 - it is counted
