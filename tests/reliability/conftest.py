@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import small_run
 
+# It makes a run and forks when it is imported, which looking for doctests would do.
+collect_ignore = ["small_killed.py"]
+
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
