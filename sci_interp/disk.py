@@ -37,7 +37,7 @@ CONTINUE = "Make room or mend the disk and run the command again; it continues h
 #: What readers of formats raise on contents that are not what they expect.
 UNREADABLE = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError),
-    *(OSError, RuntimeError, TypeError, ValueError),
+    *(OSError, RuntimeError, SystemError, TypeError, ValueError),
 )
 #: A manifest of a million files takes about 100 MB.
 MAX_JSON_BYTES = 128 * 2**20

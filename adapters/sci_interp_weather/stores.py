@@ -17,7 +17,7 @@ __all__ = ["READ_ERRORS", "open_store"]
 #: What the libraries raise on damaged files, beside crashes that nobody can catch.
 READ_ERRORS = (
     *(OSError, RuntimeError, ValueError, TypeError, EOFError),
-    *(ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, SystemError),
 )
 #: A coordinate is read whole: 8 million times, which is 900 years of hours.
 _MAX_COORDINATE = 64 * 2**20

@@ -259,3 +259,14 @@ def test_frames_say_what_they_unpack_to(size: int) -> None:
 @pytest.mark.parametrize("head", [b"", b"\x28\xb5\x2f\xfd", b"PK\x03\x04" + bytes(14)])
 def test_other_bytes_are_no_frame(head: bytes) -> None:
     assert zstd_bytes(head) == -1
+
+
+def test_a_compressed_chunk_of_negative_size(tmp_path: Path) -> None:
+    store = tmp_path / "fields.zarr"
+    make_fields().to_zarr(store, zarr_format=2, consolidated=False)
+    path = store / "time" / "0"
+    frame = bytearray(path.read_bytes())
+    frame[4:8] = (2**32 - 25).to_bytes(4, "little")  # what Blosc says it unpacks to
+    path.write_bytes(frame)
+    with memory_limit(MOST), pytest.raises(InputError, match="cannot be"):
+        open_fields(store)
