@@ -10,6 +10,7 @@ import xarray as xr
 
 from sci_interp.errors import InputError, MissingExtraError
 
+from .classic_header import check_classic_header
 from .grib import open_grib
 
 __all__ = ["READ_ERRORS", "open_store"]
@@ -111,6 +112,7 @@ def _open_netcdf(path: str, engine: str, chunks: Any, limit: int) -> xr.Dataset:
         import netCDF4
     except ImportError:
         raise MissingExtraError("netCDF4", "weather") from None
+    check_classic_header(Path(path))
     try:
         with netCDF4.Dataset(path) as file:
             file.set_auto_maskandscale(False)

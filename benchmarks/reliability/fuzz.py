@@ -34,6 +34,8 @@ PACKAGES = ["sci_interp", "sci_interp_protein", "sci_interp_weather"]
 #: What one file may cost, by ``PROTOCOL``: processor seconds and megabytes above the seeds' own.
 MAX_SECONDS, MAX_MEGABYTES = 1.0, 256.0
 MAX_BYTES = 1 << 16
+#: With this status libFuzzer ends a process that crashed.
+LIBFUZZER_CRASH = 77
 #: A process that is late by this many seconds runs without end.
 PATIENCE = 60.0
 
@@ -226,6 +228,8 @@ def _wait(child: int, until: float) -> str:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             code = os.waitstatus_to_exitcode(status)
+            if code == LIBFUZZER_CRASH:
+                return "crash"
             return "" if code == 0 else f"signal {-code}" if code < 0 else f"status {code}"
         time.sleep(0.05)
     os.kill(child, 9)
