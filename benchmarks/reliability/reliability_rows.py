@@ -223,8 +223,14 @@ ROWS: dict[str, tuple[str, str, Attempt]] = {
     ),
     "workers": (
         "any number of workers, any order, repeats and killed workers: the same bytes",
-        "`tests/core/test_executors.py`",
-        _tests("tests/core/test_executors.py"),
+        "`tests/core/test_executors.py`, `test_*_batch.py`, `test_dask.py` (workers killed)",
+        _tests(
+            "tests/core/test_executors.py",
+            "tests/core/test_extract_batch.py",
+            "tests/core/test_encode_batch.py",
+            "tests/core/test_annotate_batch.py",
+            "tests/core/test_dask.py",
+        ),
     ),
     "not finite": (
         "NaN and infinity are refused where they enter",
