@@ -95,7 +95,11 @@ CASES = {
         "Give the file that belongs to the FASTA, with the same ids.",
     ),
     f"{ANNOTATE} features=empty.fasta": ("empty.fasta is no feature file", "Allowed: TSV, GFF3"),
-    f"{ANNOTATE} features=void.tsv": ("the first line of void.tsv is empty", "Allowed: protein_id"),
+    f"{ANNOTATE} features=void.tsv": (
+        "the first line of",
+        "void.tsv is empty",
+        "Allowed: protein_id",
+    ),
     f"{ANNOTATE} features=absent.tsv": ("absent.tsv cannot be read", "Check the path."),
     f"{ANNOTATE} residue_strings=short.ss": (
         "short.ss: 'P00' has 3 states and ",
