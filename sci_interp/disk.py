@@ -128,18 +128,27 @@ def read_parquet(path: Path) -> pd.DataFrame:
         If it cannot be read, or declares more rows than a file of its size can hold.
     """
     import pandas as pd
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         n_rows, n_bytes = pq.read_metadata(path).num_rows, path.stat().st_size
         if not 0 <= n_rows <= FREE_ROWS + MAX_ROWS_PER_BYTE * n_bytes:
             raise StoreError(f"{path} has {n_bytes:,} bytes and declares {n_rows:,} rows")
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
+        for name in table.columns[[pd.api.types.is_string_dtype(kind) for kind in table.dtypes]]:
+            _require_text(table[name])
+        return table
     except StoreError:
         raise
-    except (*UNREADABLE, pa.ArrowException) as error:
+    except Exception as error:  # noqa: BLE001 - damaged bytes make pyarrow raise anything
         raise StoreError(f"{path} cannot be read: {error}") from None
+
+
+def _require_text(column: pd.Series) -> None:
+    """Raise for texts that are no UTF-8 what would else be raised where they are used."""
+    import pyarrow as pa
+
+    pa.array(column, from_pandas=True).validate(full=True)
 
 
 @contextmanager
@@ -157,7 +166,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except SciInterpError:
         raise
-    except UNREADABLE as error:
+    except Exception as error:
         raise StoreError(
             f"{path} holds something else than this library writes: {error!r}",
             todo="Make the artefact again, or restore it from a copy",

@@ -170,16 +170,16 @@ class RangeReader:
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._path = path
         try:
             self._file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
-        if tuple(self._file.schema_arrow.names) != tuple(columns):
-            raise StoreError(f"{path} has the columns {self._file.schema_arrow.names}")
+            names = tuple(self._file.schema_arrow.names)
+        except Exception as error:  # noqa: BLE001 - damaged bytes make pyarrow raise anything
+            raise StoreError(f"{path} cannot be read: {error}") from None
+        if names != tuple(columns):
+            raise StoreError(f"{path} has the columns {names}")
         self._columns = tuple(columns)
         metadata = self._file.metadata
         with reading(path):

@@ -72,7 +72,7 @@ def open_grib(path: Path, *, limit: int, chunks: Any = None) -> list[xr.Dataset]
         stream = cfgrib.messages.FileStream(str(path), errors="raise")
         keys = [*cfgrib.dataset.INDEX_KEYS, "time", "step", "level", "shortName", _POINTS]
         index = cfgrib.dataset.open_fileindex(stream, indexpath="", index_keys=keys)
-    except (OSError, EOFError, ValueError, cfgrib.messages.eccodes.CodesInternalError) as error:
+    except Exception as error:  # noqa: BLE001 - damage shows in errors of ecCodes, cfgrib, Python
         raise InputError(
             f"{path} cannot be read as GRIB ({type(error).__name__}: {error})",
             todo="Copy or download it again",
@@ -123,7 +123,7 @@ def _open_messages(where: str, messages: _Messages, backend: Any, chunks: Any) -
             decode_timedelta=False,
             errors="raise",
         )
-    except (ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # noqa: BLE001 - as above
         raise InputError(
             f"{where}: the messages do not fit one array ({error})",
             todo="Split the file by kind of product, for example with grib_copy",

@@ -95,6 +95,7 @@ def load_forecast(folder: Path, name: str) -> ForecastNetwork:
         weights = load(content)
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
+    _require_sizes(config, weights, path)
     model = ForecastModel(config)
     _require_same_shapes(model.state_dict(), weights, path)
     model.load_state_dict(weights)
@@ -138,6 +139,23 @@ def _read_config(path: Path) -> tuple[ForecastConfig, str]:
     values: dict[str, Any] = {name: found[name] for name in ForecastConfig.names()}
     values |= {name: tuple(found[name]) for name in lists}
     return ForecastConfig(**values), digest
+
+
+def _require_sizes(config: ForecastConfig, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse sizes that the weights do not have, before a network of these sizes is made."""
+    n_terms = 1 + 2 * config.n_harmonics
+    grid = (len(config.latitude), len(config.longitude))
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    n_blocks = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
+    found = (n_blocks, shapes.get("norm.weight"), shapes.get("climatology"))
+    wanted = (config.n_blocks, (config.width,), (len(config.variables), n_terms, *grid))
+    if found != wanted:
+        raise InputError(
+            f"{path} does not fit the sizes in config.json: its blocks, width and climatology are "
+            f"{found}",
+            allowed=f"{wanted}",
+            todo="Take both files from the same training run",
+        )
 
 
 def _require_same_shapes(

@@ -168,7 +168,7 @@ def test_weights_that_are_no_safetensors_are_refused(folder):
 
 def test_weights_of_other_sizes_are_refused(folder):
     write_config(folder, width=9)
-    with pytest.raises(InputError, match=r"does not fit the sizes in config\.json: blocks"):
+    with pytest.raises(InputError, match=r"does not fit the sizes in config\.json: its blocks"):
         load_forecast(folder, "other")
     weights = load_file(folder / "model.safetensors")
     save_file(weights | {"more": torch.zeros(1)}, folder / "model.safetensors")
