@@ -11,8 +11,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# How long an example takes says nothing about it: the machine may be busy.
-hypothesis.settings.register_profile("suite", deadline=None)
+# How long an example takes says nothing about it: the machine may be busy. The suite draws the same
+# examples in every run; `--hypothesis-profile=search` draws new ones.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=500)
 hypothesis.settings.load_profile("suite")
 
 REPOSITORY = Path(__file__).resolve().parent.parent

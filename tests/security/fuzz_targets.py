@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz_checkpoints import checkpoint_targets
@@ -33,9 +32,8 @@ from sci_interp_weather.track_files import read_tracks
 __all__ = ["Target", "all_targets", "run_target"]
 
 
-@dataclass(frozen=True, repr=False)
 class Target:
-    """A parser.
+    """A parser; no dataclass, whose seeds a failing example would print whole.
 
     Attributes
     ----------
@@ -49,10 +47,15 @@ class Target:
         Whether a library in C reads the bytes, which damage may crash together with its process.
     """
 
-    seeds: tuple[bytes, ...]
-    parse: Callable[[bytes], object]
-    slow: bool = False
-    native: bool = False
+    def __init__(
+        self,
+        seeds: tuple[bytes, ...],
+        parse: Callable[[bytes], object],
+        *,
+        slow: bool = False,
+        native: bool = False,
+    ) -> None:
+        self.seeds, self.parse, self.slow, self.native = seeds, parse, slow, native
 
     def __repr__(self) -> str:
         return f"a parser with {len(self.seeds)} seeds"

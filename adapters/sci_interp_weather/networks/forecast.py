@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,21 @@ __all__ = ["BUNDLED", "ForecastNetwork", "find_bundled", "load_forecast"]
 BUNDLED = {"forecast": Path(__file__).parents[1] / "data" / "forecast"}
 _LAYOUT = "batch channel latitude longitude"
 _LARGEST = 64 * 2**20
+#: Of hours and sizes.
+_MOST = 1_000_000
+
+
+def _is_degree(value: object) -> bool:
+    return type(value) in (int, float) and -360 <= value <= 720  # type: ignore[operator]
+
+
+#: What stands in the lists of ``config.json``.
+_LISTS: dict[str, Callable[[object], bool]] = {
+    "variables": lambda value: isinstance(value, str),
+    "offsets": lambda value: type(value) is int and abs(value) <= _MOST,
+    "latitude": _is_degree,
+    "longitude": _is_degree,
+}
 
 
 class ForecastNetwork(ModuleNetwork):
@@ -123,21 +138,19 @@ def _read_config(path: Path) -> tuple[ForecastConfig, str]:
     digest = found.get("weights_sha256")
     if not isinstance(digest, str):
         raise InputError(f"{path} has no weights_sha256")
-    lists = ("variables", "offsets", "latitude", "longitude")
     for name in ForecastConfig.names():
         value = found.get(name)
-        if name in lists:
-            kind: type | tuple[type, ...] = str if name == "variables" else (int, float)
-            usable = isinstance(value, list) and value and all(isinstance(v, kind) for v in value)
+        if name in _LISTS:
+            usable = isinstance(value, list) and value and all(map(_LISTS[name], value))
         else:
-            usable = type(value) is int and value > 0
+            usable = type(value) is int and 0 < value <= _MOST
         if not usable:
             raise InputError(
-                f"{path} gives no usable {name}: {value!r}",
-                allowed="lists of names and numbers, and positive whole numbers",
+                f"{path} gives no usable {name}: {str(value)[:200]}",
+                allowed="lists of names, of whole hours and of degrees; positive whole numbers",
             )
     values: dict[str, Any] = {name: found[name] for name in ForecastConfig.names()}
-    values |= {name: tuple(found[name]) for name in lists}
+    values |= {name: tuple(found[name]) for name in _LISTS}
     return ForecastConfig(**values), digest
 
 
