@@ -22,6 +22,8 @@ __all__ = ["CLASSES", "EsmNetwork", "EsmcNetwork", "load_esm", "read_config"]
 CLASSES = {"esm": ("EsmForMaskedLM", "4.48"), "esmc": ("EsmcForMaskedLM", "5.16")}
 
 _SAFE = "weights as *.safetensors; pickled weights (*.bin, *.pt) may run code and are refused"
+#: Far beyond the largest published networks: 80 layers, a width of 5,120.
+_MOST_LAYERS, _MOST = 1_000, 2**20
 _HUB = "a model of the hub, or a directory with config.json and *.safetensors"
 
 
@@ -105,6 +107,7 @@ def load_esm(model: str, config: Mapping[str, Any], name: str) -> EsmNetwork:
     kind = str(config["model_type"])
     loader = _find_class(kind)
     _refuse_pickles(model)
+    _refuse_sizes(model, config)
     with _plain_errors(model):
         vocabulary, context = _read_vocabulary(model, config), _context(config)
     with _plain_errors(model), _quiet():
@@ -179,6 +182,18 @@ def _refuse_pickles(model: str) -> None:
             allowed=_SAFE,
             todo="Save the model with save_pretrained, which writes safetensors",
         )
+
+
+def _refuse_sizes(model: str, config: Mapping[str, Any]) -> None:
+    """Refuse sizes of no ESM network: modules are made before any weight is compared with them."""
+    for name, value in config.items():
+        most = _MOST_LAYERS if "layers" in name else _MOST
+        if type(value) in (int, float) and not abs(value) <= most:
+            raise InputError(
+                f"config.json of {model!r} gives {name} as {value!r}",
+                allowed=f"at most {most:,}",
+                todo="Download or save the checkpoint again",
+            )
 
 
 def _read_vocabulary(model: str, config: Mapping[str, Any]) -> Vocabulary:

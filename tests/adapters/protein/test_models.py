@@ -242,6 +242,16 @@ def test_other_alphabets_are_refused(spoiled):
         load_network(str(spoiled))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_hidden_layers", 2**20), ("hidden_size", 2**32), ("layer_norm_eps", float("inf"))],
+)
+def test_sizes_of_no_esm_network_are_refused_before_it_is_made(spoiled, name, value):
+    config_of(spoiled, **{name: value})
+    with pytest.raises(InputError, match=f"gives {name} as {value}"):
+        load_network(str(spoiled))
+
+
 def test_an_older_transformers_has_no_esm_c(esmc_folder, monkeypatch):
     monkeypatch.setitem(esm_checkpoints.CLASSES, "esmc", ("EsmcOfTheFuture", "99.0"))
     with pytest.raises(InputError, match=r"no EsmcOfTheFuture.*>= 99.0"):
