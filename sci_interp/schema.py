@@ -62,10 +62,11 @@ LEVELS_PER_OCTAVE: Final = 32
 BIN_FLOORS: Final = (1, 64, 96, 112, 128, 144, 160, 176, 192, 208, 216, 224, 232, 240, 248, 255)
 
 LinkClass: TypeAlias = Literal[
-    "site", "record", "positional", "none", "not identifiable", "not tested"
+    "site", "regional", "record", "positional", "none", "not identifiable", "not tested"
 ]
 LINK_CLASSES: Final[tuple[LinkClass, ...]] = (
     "site",
+    "regional",
     "record",
     "positional",
     "none",

@@ -53,9 +53,9 @@ Null = Literal["both", "exchange", "shift"]
 #: A record-level link of a label of whole records is as strong as its links get ("whole"): it is
 #: false wherever tracks change families, and in the list of the site-level ones.
 FALSE_CLASSES: Mapping[Null, tuple[LinkClass | Literal["whole"], ...]] = {
-    "both": ("site", "whole"),
-    "exchange": ("site", "whole", "record"),
-    "shift": ("site", "positional"),
+    "both": ("site", "whole", "regional"),
+    "exchange": ("site", "whole", "regional", "record"),
+    "shift": ("site", "regional", "positional"),
 }
 
 KIND = "calibration"
@@ -65,6 +65,7 @@ Ints = NDArray[np.int64]
 _CALLED: Mapping[str, str] = {
     "site": "site-level",
     "whole": "record-level (whole records)",
+    "regional": "regional",
     "record": "record-level",
     "positional": "positional",
 }
@@ -77,14 +78,14 @@ class Calibration:
     Attributes
     ----------
     runs : DataFrame
-        One row per run: ``run, n_tested, n_site, n_record, n_positional``, and ``n_whole`` where
+        One row per run: ``run, n_tested``, links by class, and ``n_whole`` where
         there are labels of whole records: their record-level links, which ``n_record`` leaves out.
     q : float
         The false discovery rate asked for; with nothing to find, also the bound on the share of
         runs with a link.
     null : "both", "exchange" or "shift"
-        What was destroyed, and so which classes are false: site-level under ``both``; site- and
-        record-level under ``exchange``; site-level and positional under ``shift``.
+        What was destroyed, and so which classes are false: site-level and regional under all, and
+        record-level under ``exchange``, positional under ``shift``.
     p_values : DataFrame
         Columns ``run, p_local, p_swap``: every pair that was tested, in either direction. Where a
         null holds, its p is uniform or larger.
@@ -125,7 +126,8 @@ class Calibration:
         """Return the verdict as one line."""
         verdict = "as it should" if self.passed else "MORE OFTEN than it should"
         what = {"both": "exchanged and shifted", "exchange": "exchanged", "shift": "shifted"}
-        classes = " or ".join(_CALLED[name] for name in self._false_classes)
+        *others, last = (_CALLED[name] for name in self._false_classes)
+        classes = f"{', '.join(others)} or {last}"
         return (
             f"With labels {what[self.null]}, {int(self.fired.sum())} of {len(self.runs)} runs "
             f"called a {classes} link ({self.rate:.1%}; at most "

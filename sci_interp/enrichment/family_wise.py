@@ -1,13 +1,14 @@
 """No false link at all: single-step maxT over all pairs tested (Westfall & Young 1993).
 
-Every draw moves the labels of all pairs alike: a family has one shift under the local null, and one
-permutation of the families under the swap null serves all pairs. The largest statistic of a draw is
-what the best of so many pairs reaches by chance, whatever depends on what. A pair's adjusted p is
-the share of draws whose maximum reaches its own statistic.
+Every draw moves the labels of all pairs alike: a family has one shift under the local null, one
+permutation of the families under the swap null serves all pairs, and one of its owners under the
+joint null all features of a label. The largest statistic of a draw is what the best of so many
+pairs reaches by chance, whatever depends on what. A pair's adjusted p is the share of draws whose
+maximum reaches its own statistic.
 
-Label groups that were assessed at different tokens have draws of their own. Two nulls and two
-directions are four such families of hypotheses; Bonferroni unites them. Labels of whole records
-have no local null: their maxima under the swap null are in one family with the others' under both.
+Label groups that were assessed at different tokens have draws of their own. Three nulls and two
+directions are six such families of hypotheses; Bonferroni unites them. Labels of whole records have
+the swap null alone: their maxima under it are in one family with the others' under all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from .chunks import Chunk, Study, each_chunk
 from .family_swap import family_statistics
+from .joint_null import joint_statistics
 from .kernel import compiled, next_below, run_ranges
 from .local_null import TIE, shift_scores, studentise
 from .positions import active_positions
@@ -39,10 +41,14 @@ Deck = NDArray[np.uint8]
 
 #: Pairs whose draws are held at once.
 PAIRS_AT_ONCE = 32
+#: Local, swap, joint.
+N_NULLS = 3
+#: Between the seeds of labels under the joint null.
+LABEL_STEP = 0x9E3779B97F4A7C15
 
 
 def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[str, Floats]:
-    """Return p, p_local and p_swap of pairs adjusted for the family-wise error of a whole run.
+    """Return each p that a class rests on, adjusted for the family-wise error of a whole run.
 
     Parameters
     ----------
@@ -59,8 +65,8 @@ def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[
     n_draws = study.settings.n_permutations
     nuisance = np.array([label.nuisance for label in study.known.labels], bool)
     of_pair = nuisance[pairs["label"].to_numpy(np.int64)].astype(np.int64)
-    observed = np.full((2, len(pairs)), -np.inf)
-    maxima = np.full((2, 2, n_draws), -np.inf)
+    observed = np.full((N_NULLS, len(pairs)), -np.inf)
+    maxima = np.full((N_NULLS, 2, n_draws), -np.inf)
     draws: tuple[int, Deck, Deck] | None = None
     for chunk in each_chunk(study, way.testing, listed):
         group = int(study.selection.group[chunk.tracks.labels[0]])
@@ -68,17 +74,19 @@ def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[
             draws = (group, *_shuffle(chunk.tracks.units, n_draws, _seed(study, way, group)))
         _draw_chunk(study, chunk, draws[1:], _seed(study, way, group), of_pair, observed, maxima)
     adjusted = []
-    for null in range(2):
+    for null in range(N_NULLS):
         n_reach = np.zeros(len(pairs))
         for kind in range(2):
             mine = np.flatnonzero(of_pair == kind)
             sorted_maxima = np.sort(maxima[null, kind])
             least = observed[null, mine] - TIE * np.maximum(1.0, np.abs(observed[null, mine]))
             n_reach[mine] = n_draws - np.searchsorted(sorted_maxima, least, side="left")
-        adjusted.append(np.minimum(4 * (1.0 + n_reach) / (1.0 + n_draws), 1.0))
+        adjusted.append(np.minimum(2 * N_NULLS * (1.0 + n_reach) / (1.0 + n_draws), 1.0))
     whole = study.by_family[pairs["label"].to_numpy(np.int64)]
-    adjusted[0][whole] = np.nan
-    return {"p": np.fmax(*adjusted), "p_local": adjusted[0], "p_swap": adjusted[1]}
+    adjusted[0][whole] = adjusted[2][whole] = np.nan
+    local, swap, joint = adjusted
+    region = np.fmax(local, swap)
+    return {"p": np.fmax(region, joint), "p_region": region, "p_local": local, "p_swap": swap}
 
 
 def _seed(study: Study, way: Direction, group: int) -> np.uint64:
@@ -117,7 +125,7 @@ def _draw_chunk(
     kind = of_pair[row]
     for first in range(0, len(row), PAIRS_AT_ONCE):
         part = pairs.part(first, first + PAIRS_AT_ONCE)
-        drawn = np.empty((2, len(part.row), maxima.shape[2] + 1))
+        drawn = np.empty((N_NULLS, len(part.row), maxima.shape[2] + 1))
         labels = (tracks.units, tracks.runs)
         draw = _draw_families if tracks.by_family else _draw_range
         work = partial(draw, entries, labels, part, decks, seed, drawn)
@@ -142,6 +150,9 @@ def _draw_range(
         pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
         local_statistics(entries, *labels, pair, seed, drawn[0, at])
         swap_statistics(entries, *labels, pair, decks, drawn[1, at])
+        of_label = np.uint64((int(seed) + (pair[2] + 1) * LABEL_STEP) % 2**64)
+        if not joint_statistics(entries, *labels, pair, of_label, drawn[2, at]):
+            drawn[2, at] = drawn[1, at]
 
 
 def _draw_families(
@@ -156,7 +167,7 @@ def _draw_families(
 ) -> None:
     for at in range(start, stop):
         pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
-        drawn[0, at] = -np.inf  # There is no local null.
+        drawn[0, at] = drawn[2, at] = -np.inf  # There is no such null.
         family_statistics(entries, *labels, pair, decks, drawn[1, at])
 
 

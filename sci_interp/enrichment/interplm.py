@@ -29,6 +29,7 @@ def untested_links() -> Links:
         "direction": "int64",
         "p_local": "float64",
         "p_swap": "float64",
+        "p_joint": "float64",
         "p": "float64",
         "q": "float64",
         "q_class": "float64",

@@ -41,9 +41,10 @@ SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5
 
-NULLS = ("local", "swap")
-#: Columns of q: of both nulls together, and of each alone.
-Q_OF_CLASS = {"site": "q", "record": "q_swap", "positional": "q_local"}
+NULLS = ("local", "swap", "joint")
+#: Column of p, and of q, that a class rests on.
+P_OF_CLASS = {"site": "p", "regional": "p_region", "record": "p_swap", "positional": "p_local"}
+Q_OF_CLASS = {name: column.replace("p", "q", 1) for name, column in P_OF_CLASS.items()}
 
 TOO_FEW_FAMILIES = "label in fewer than 8 families of a half"
 TOO_CONCENTRATED = "effective number of families below 5"
@@ -57,10 +58,10 @@ class Links:
     ----------
     table : DataFrame
         One row per tested pair: ``feature, label`` (numbers), ``direction`` (number), ``p_local,
-        p_swap, p, q, q_class, class``. The class is the stronger of the two directions', q the
-        smaller; direction and p are the first direction's, unless only the second reaches that
-        class. ``q_class`` is the q of the null that the class rests on. Of labels of whole records
-        ``p_local`` is NaN, ``p`` is ``p_swap``, and the class is ``record`` at most.
+        p_swap, p_joint, p, q, q_class, class``. The class is the stronger of the two directions',
+        q the smaller; direction and p are the first direction's, unless only the second reaches
+        that class. ``q_class`` is the q of the nulls that the class rests on. Of labels of whole
+        records only ``p_swap`` is there, ``p`` is the same, and the class is ``record`` at most.
     unjudged : DataFrame
         Columns ``feature, label, direction``: pairs that could not be judged on the selecting half.
     n_candidates, n_tested : int
@@ -188,8 +189,9 @@ def _permute(
 def _permute_once(
     study: Study, way: Direction, survivors: pd.DataFrame, n_draws: int
 ) -> pd.DataFrame:
-    settings = PermutationTest(n_draws, study.settings.seed, way.number, study.settings.n_threads)
-    columns = ("kish", "p_local", "p_swap", "p")
+    test = study.settings
+    settings = PermutationTest(n_draws, test.seed, way.number, test.q / 2, test.n_threads)
+    columns = ("kish", *(f"p_{null}" for null in NULLS), "p_region", "p")
     empty = survivors.iloc[:0].assign(**{column: np.zeros(0) for column in columns})
     parts = [empty]
     for tracks, entries, pairs, piece in each_chunk(study, way.testing, survivors):
@@ -208,13 +210,13 @@ def _permute_chunk(
 ) -> pd.DataFrame:
     spread = np.flatnonzero(robust.kish >= MIN_KISH)
     chosen = PairList(*(column[spread] for column in pairs))
-    p_local, p_swap = np.full((2, len(piece)), np.nan)
-    p_local[spread], p_swap[spread] = permute_pairs(
+    p = np.full((len(NULLS), len(piece)), np.nan)
+    p[:, spread] = permute_pairs(
         entries, tracks, chosen, feature=piece["feature"].to_numpy()[spread], test=settings
     )
-    return piece.assign(
-        kish=robust.kish, p_local=p_local, p_swap=p_swap, p=np.fmax(p_local, p_swap)
-    )
+    alone = {f"p_{null}": p[at] for at, null in enumerate(NULLS)}
+    region = np.fmax(p[0], p[1])
+    return piece.assign(kish=robust.kish, **alone, p_region=region, p=np.fmax(region, p[2]))
 
 
 def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
@@ -222,32 +224,34 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
 
     A pair that cannot be judged on the testing half counts as tested with p = 1. Nuisance labels
     are adjusted by themselves. A label of whole records is record-level at most: its p is that of
-    the swap null, and stands in one list with the p of both nulls of the others.
+    the swap null, and stands in one list with the p of all nulls of the others.
     """
     if study.settings.dependence == "maxt":
         adjusted = adjust_by_maxima(study, way, pairs)
     else:
         adjusted = _adjust(pairs, study)
-    classes = classify_links(
-        adjusted["p"], adjusted["p_local"], adjusted["p_swap"], study.settings.q
-    )
     whole = study.by_family[pairs["label"].to_numpy(np.int64)]
+    for name in ("p_region", "p_swap"):
+        adjusted[name] = np.where(whole, adjusted["p"], adjusted[name])
+    columns = list(P_OF_CLASS.values())
+    of_all, region, swap, local = (adjusted[name] for name in columns)
+    classes = classify_links(of_all, region, swap, local, study.settings.q)
     classes[whole] = np.where(adjusted["p"][whole] <= study.settings.q, "record", "none")
-    adjusted["p_swap"] = np.where(whole, adjusted["p"], adjusted["p_swap"])
-    adjusted["p_local"] = np.where(whole, np.nan, adjusted["p_local"])
     unknown = pairs["p"].isna().to_numpy()
     classes[unknown] = "not identifiable"
-    q = np.where(unknown, np.nan, adjusted["p"])
-    alone = {f"q_{null}": np.where(unknown, np.nan, adjusted[f"p_{null}"]) for null in NULLS}
-    return pairs.assign(direction=way.number, q=q, **alone, **{"class": classes.astype(str)})
+    found = {
+        column.replace("p", "q", 1): np.where(unknown, np.nan, adjusted[column])
+        for column in columns
+    }
+    return pairs.assign(direction=way.number, **found, **{"class": classes.astype(str)})
 
 
 def _adjust(pairs: pd.DataFrame, study: Study) -> dict[str, NDArray[np.float64]]:
-    """Return p, p_local and p_swap adjusted for the false discovery rate of both directions."""
+    """Return each p that a class rests on, adjusted for the false discovery rate of both ways."""
     label = pairs["label"].to_numpy(np.int64)
     nuisance = np.array([known.nuisance for known in study.known.labels], bool)[label]
     adjusted = {}
-    for name in ("p", *(f"p_{null}" for null in NULLS)):
+    for name in P_OF_CLASS.values():
         filled = pairs[name].fillna(1.0).to_numpy(np.float64)
         if name == "p_local":
             # Of labels of whole records there is no such null, and no such test.

@@ -84,7 +84,7 @@ class EnrichmentResult:
 
     @property
     def links(self) -> pd.DataFrame:
-        """The linked rows of the table: site, record or positional.
+        """The linked rows of the table: site, regional, record or positional.
 
         Under InterPLM's rule, the rows with hybrid F1 above 0.5 on both halves.
         """

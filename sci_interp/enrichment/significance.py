@@ -1,9 +1,9 @@
-"""Permutation p-values by two nulls with sequential stopping, false discovery rates, classes.
+"""Permutation p-values by three nulls with sequential stopping, false discovery rates, classes.
 
-A pair's p is the larger of the two nulls' p: both must be rejected. A label of whole records has
-the swap null alone. Draws stop once enough of them
-reach the observed statistic (Besag & Clifford 1991, Biometrika 78:301), so time is spent on the
-pairs that may be links.
+A pair's p is the largest of the nulls' p: all must be rejected. A label of whole records has the
+swap null alone. Draws stop once enough of them reach the observed statistic (Besag & Clifford 1991,
+Biometrika 78:301), so time is spent on the pairs that may be links; and the joint null is not drawn
+where one of the others already stands.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from sci_interp.schema import LinkClass
 
 from .family_swap import family_exceedances
+from .joint_null import joint_exceedances
 from .kernel import pair_seeds, run_ranges
 from .local_null import local_exceedances
 from .scores import PairList
 from .swap_null import swap_exceedances
 from .tracks import Entries, LabelTracks
 
-__all__ = ["Dependence", "PermutationTest", "adjust_p", "classify_links", "permute_pairs"]
+__all__ = ["Dependence", "NullP", "PermutationTest", "adjust_p", "classify_links", "permute_pairs"]
 
 Floats = NDArray[np.float64]
 #: Draws from one null: exceedances and draws of a pair.
@@ -36,6 +37,8 @@ Dependence = Literal["bh", "by", "maxt"]
 ENOUGH = 20
 #: Largest number of shifts of a family under the local null.
 N_SHIFTS = 256
+#: Random streams of a pair and direction, one a null.
+N_STREAMS = 3
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class PermutationTest:
         Seed; each pair has its own stream.
     direction : int
         0 or 1, separates the streams of the two directions.
+    level : float
+        p above which a pair can be no link, whatever the joint null says.
     n_threads : int
         Threads; the result does not depend on it.
     """
@@ -57,7 +62,23 @@ class PermutationTest:
     n_permutations: int
     seed: int
     direction: int
+    level: float
     n_threads: int
+
+
+class NullP(NamedTuple):
+    """The p of pairs under each null, ``(n_pairs,)``; NaN where there is none.
+
+    Attributes
+    ----------
+    local, swap, joint : array
+        Labels of whole records have the swap null alone. The joint null is drawn of pairs that
+        reject both others at the level asked for.
+    """
+
+    local: Floats
+    swap: Floats
+    joint: Floats
 
 
 def permute_pairs(
@@ -67,10 +88,8 @@ def permute_pairs(
     *,
     feature: NDArray[np.int64],
     test: PermutationTest,
-) -> tuple[Floats, Floats]:
-    """Return the p of pairs under the local and under the swap null, ``(n_pairs,)`` each.
-
-    Labels of whole records have no local null: that p is NaN.
+) -> NullP:
+    """Return the p of pairs under the nulls.
 
     Parameters
     ----------
@@ -81,21 +100,37 @@ def permute_pairs(
     test
         Settings.
     """
-    nulls: tuple[Null | None, Null] = (local_exceedances, swap_exceedances)
+    data = (entries, tracks, pairs)
+    every = np.arange(len(pairs.label))
+    none = np.full(len(every), np.nan)
     if tracks.by_family:
-        nulls = (None, family_exceedances)
-    label = tracks.labels[pairs.label]
-    found = []
-    for number, null in enumerate(nulls):
-        if null is None:
-            found.append(np.full(len(label), np.nan))
-            continue
-        seeds = pair_seeds(test.seed, feature, label, salt=2 * test.direction + number)
-        drawn = np.zeros((len(label), 2), np.int64)
-        work = partial(_draw_range, null, (entries, tracks, pairs), test, seeds, drawn)
-        run_ranges(work, len(label), size=8, n_threads=test.n_threads)
-        found.append((1.0 + drawn[:, 0]) / (1.0 + drawn[:, 1]))
-    return found[0], found[1]
+        return NullP(none, _draw(family_exceedances, 1, every, data, feature, test), none.copy())
+    local = _draw(local_exceedances, 0, every, data, feature, test)
+    swap = _draw(swap_exceedances, 1, every, data, feature, test)
+    open_ = np.flatnonzero(np.maximum(local, swap) <= test.level)
+    drawn = _draw(joint_exceedances, 2, open_, data, feature, test)
+    joint = none
+    joint[open_] = np.where(np.isnan(drawn), swap[open_], drawn)
+    return NullP(local, swap, joint)
+
+
+def _draw(
+    null: Null,
+    number: int,
+    at: NDArray[np.int64],
+    data: tuple[Entries, LabelTracks, PairList],
+    feature: NDArray[np.int64],
+    test: PermutationTest,
+) -> Floats:
+    """Return the p of some of the pairs under one null; NaN where it made no draws."""
+    entries, tracks, pairs = data
+    chosen = PairList(*(column[at] for column in pairs))
+    label = tracks.labels[chosen.label]
+    seeds = pair_seeds(test.seed, feature[at], label, salt=N_STREAMS * test.direction + number)
+    drawn = np.zeros((len(label), 2), np.int64)
+    work = partial(_draw_range, null, (entries, tracks, chosen), test, seeds, drawn)
+    run_ranges(work, len(label), size=8, n_threads=test.n_threads)
+    return np.where(drawn[:, 1] > 0, (1.0 + drawn[:, 0]) / (1.0 + drawn[:, 1]), np.nan)
 
 
 def _draw_range(
@@ -136,20 +171,23 @@ def adjust_p(p: Floats, dependence: Dependence = "bh") -> Floats:
 
 
 def classify_links(
-    q_both: Floats, q_local: Floats, q_swap: Floats, level: float
+    q_all: Floats, q_region: Floats, q_swap: Floats, q_local: Floats, level: float
 ) -> NDArray[np.object_]:
     """Return the class of every pair from its false discovery rates.
 
-    ``site`` where both nulls are rejected together, ``record`` where only the swap null is,
-    ``positional`` where only the local null is, else ``none``. A pair that rejects each null alone
-    but not both at once takes the class of the null it rejects more clearly.
+    ``site`` where all three nulls are rejected together, ``regional`` where the local and the swap
+    null are, ``record`` where only the swap null is, ``positional`` where only the local null is,
+    else ``none``. A pair that rejects each of these two alone but not both at once takes the class
+    of the null it rejects more clearly.
     """
-    classes = np.full(len(q_both), "none", object)
+    classes = np.full(len(q_all), "none", object)
     local, swap = np.nan_to_num(q_local, nan=1.0), np.nan_to_num(q_swap, nan=1.0)
     one: LinkClass = "positional"
     classes[local <= level] = one
     one = "record"
     classes[(swap <= level) & ((local > level) | (swap <= local))] = one
+    one = "regional"
+    classes[q_region <= level] = one
     one = "site"
-    classes[q_both <= level] = one
+    classes[q_all <= level] = one
     return classes

@@ -56,10 +56,11 @@ def summarise(name: str, study: Study, links: Links | None) -> dict[str, Any]:
         counted like ``n_labels_f1``. ``n_labels_both``: labels of ``n_labels_f1`` whose chosen
         feature is a site-level link (a record-level one where the label covers whole records,
         which can be no more). ``n_labels_identifiable``: labels in enough families of both halves
-        to be linked at all, the most that ``n_labels_site`` and ``n_labels_record`` can be
-        together. ``n_labels_site, n_features_site, n_pairs_site``: in site-level links.
-        ``n_labels_record``: in record-level links and in no site-level one. ``n_candidates,
-        n_tested, n_not_identifiable``: pairs, over both directions.
+        to be linked at all, the most that ``n_labels_site``, ``n_labels_regional`` and
+        ``n_labels_record`` can be together. ``n_labels_site, n_features_site, n_pairs_site``: in
+        site-level links. ``n_labels_regional``: in regional links and in no site-level one;
+        ``n_labels_record``: in record-level links and in none of these. ``n_candidates, n_tested,
+        n_not_identifiable``: pairs, over both directions.
     """
     selection, nuisance = study.selection, _nuisance(study)
     found = [_strong(selection, label) for label in range(selection.n_labels)]
@@ -152,12 +153,15 @@ def _tested(links: Links, study: Study, chosen: set[tuple[int, int]]) -> dict[st
     table: pd.DataFrame = links.table[~_nuisance(study)[links.table["label"].to_numpy(np.int64)]]
     whole = study.by_family[table["label"].to_numpy(np.int64)]
     site, record = table[table["class"] == "site"], table["class"] == "record"
+    of_site = set(site["label"])
+    regional = set(table.loc[table["class"] == "regional", "label"]) - of_site
     strongest = pd.concat([site, table[record & whole]])
     pairs = set(zip(strongest["feature"].tolist(), strongest["label"].tolist(), strict=True))
     return {
         "n_labels_both": len(pairs & chosen),
         "n_labels_site": int(site["label"].nunique()),
-        "n_labels_record": len(set(table.loc[record, "label"]) - set(site["label"])),
+        "n_labels_regional": len(regional),
+        "n_labels_record": len(set(table.loc[record, "label"]) - of_site - regional),
         "n_features_site": int(site["feature"].nunique()),
         "n_pairs_site": len(site),
         "n_candidates": links.n_candidates,

@@ -32,21 +32,24 @@ sources below.
 ``log_odds_low, log_odds_high, f1_low, f1_high, hybrid_f1_low, hybrid_f1_high``
                               95 % interval of the measure, by the percentiles of resampled
                               families [6]
-``p_local, p_swap``           (1 + exceedances) / (1 + draws) under each null [7]; ``p_local`` is
-                              empty where a label covers whole records of any length
-``p``                         the larger of the two [8]; ``p_swap`` where it is alone
+``p_local, p_swap, p_joint``  (1 + exceedances) / (1 + draws) under each null [7]; only ``p_swap``
+                              where a label covers whole records of any length; ``p_joint`` of
+                              pairs whose other two are at most q / 2, the rest can be no link
+``p``                         the largest of them [8]
 ``q``                         2 x p adjusted within the direction [9]: the smallest false discovery
                               rate of the united list of site-level links (record-level, of labels
                               of whole records) that contains the pair
 ``q_class``                   the same for the p that the class rests on, and for the list it is
-                              in: ``p`` of site-level, ``p_swap`` of site- and record-level,
-                              ``p_local`` of site-level and positional links; empty without a
-                              link, and ``q`` where the label covers whole records
-``class``                     ``site``, ``record`` (the most that a label of whole records can
-                              reach), ``positional``; ``none`` if tested and neither
-                              null is rejected; ``not identifiable``; ``not tested`` if it did not
-                              pass the screen or came after ``n_per_label`` others, and under
-                              InterPLM's rule
+                              in: ``p`` of site-level links; the larger of ``p_local`` and
+                              ``p_swap`` of these and regional ones; ``p_swap`` of these and
+                              record-level, ``p_local`` of these and positional ones; empty
+                              without a link, and ``q`` where the label covers whole records
+``class``                     ``site``: all three nulls are rejected; ``regional``: all but the
+                              joint one; ``record``: ``p_swap`` alone (the most that a label of
+                              whole records can reach); ``positional``: ``p_local`` alone;
+                              ``none`` if tested and neither is rejected; ``not identifiable``;
+                              ``not tested`` if it did not pass the screen or came after
+                              ``n_per_label`` others, and under InterPLM's rule
 ``direction``                 which half chose and which tested [10]
 ``chosen_on_hybrid_f1``       hybrid F1 on the half that chose the threshold, which the measures
                               above do not see
@@ -128,8 +131,8 @@ COLUMNS: tuple[str, ...] = (
     "n_families", "n_events", "n_known", "n_positive", "n_active", "n_both", "threshold",
     *POINTS[:3], "event_recall", *POINTS[3:7], *AREAS, "log_odds",
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
-    "p_local", "p_swap", "p", "q", "q_class", "class", "direction", "chosen_on_hybrid_f1",
-    "vault_f1", "vault_log_odds", "replicated", "best",
+    "p_local", "p_swap", "p_joint", "p", "q", "q_class", "class", "direction",
+    "chosen_on_hybrid_f1", "vault_f1", "vault_log_odds", "replicated", "best",
     "best_baseline", "best_baseline_hybrid_f1", "probe_hybrid_f1",
 )  # fmt: skip
 #: Columns that repeat those of instances where no event has several of these.
@@ -141,7 +144,7 @@ SHOWN = (
 )  # fmt: skip
 #: Class of a pair that was given no p.
 NOT_TESTED: LinkClass = "not tested"
-LINKED = ("site", "record", "positional")
+LINKED = ("site", "regional", "record", "positional")
 #: Takes the place of a direction where a pair is reported for its F1 on both halves.
 STRONG = len(DIRECTIONS)
 

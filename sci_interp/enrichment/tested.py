@@ -12,8 +12,8 @@ from .selection import DIRECTIONS
 __all__ = ["TESTED_COLUMNS", "list_tested"]
 
 TESTED_COLUMNS = (
-    "feature", "label", "nuisance", "direction", "log_odds", "hybrid_f1", "p_local", "p_swap", "p",
-    "q", "q_class", "class",
+    "feature", "label", "nuisance", "direction", "log_odds", "hybrid_f1", "p_local", "p_swap",
+    "p_joint", "p", "q", "q_class", "class",
 )  # fmt: skip
 
 

@@ -42,6 +42,8 @@ Floats = NDArray[np.float64]
 N_STRATA = 32
 #: Fewest and most families of a stratum.
 STRATUM_FAMILIES = (16, 60)
+#: Fewest owners of a label in a stratum of lengths.
+FEWEST_OWNERS = 20
 
 
 class Units(NamedTuple):
@@ -63,6 +65,9 @@ class Units(NamedTuple):
         Weight of the tokens of a step, whole numbers; ``[1]`` where a step is a token.
     row_before : (n_rows + 1,) float64
         Weight of the tokens of a step before each row, and of the step.
+    fewest_owners : int
+        Owners of a label that exchange among themselves: neighbouring strata are joined until
+        they have as many. 1 where strata must stay apart.
     """
 
     start: Ints
@@ -72,6 +77,7 @@ class Units(NamedTuple):
     stratum: Ints
     row_weight: Floats
     row_before: Floats
+    fewest_owners: int
 
 
 class KnownRanges(NamedTuple):
@@ -149,7 +155,9 @@ def read_units(axis: TokenAxis, split: Split, universe: Universe) -> Units:
     if len(begin):
         weight = weight / np.repeat(np.add.reduceat(weight, begin), n_records)
         covariate = np.add.reduceat(covariate, begin) / n_records
-    member, stratum = _strata(covariate, records[EXCHANGE].to_numpy(str)[begin])
+    exchange = records[EXCHANGE].to_numpy(str)[begin]
+    member, stratum = _strata(covariate, exchange)
+    fewest = 1 if (exchange != "").any() else FEWEST_OWNERS
     rows = np.array(axis.step_weights, np.float64)
     start = np.append(edge[kept], edge[-1])
     if len(rows) > 1 or universe.joins_records:
@@ -158,7 +166,7 @@ def read_units(axis: TokenAxis, split: Split, universe: Universe) -> Units:
             rows = np.tile(rows, length // len(rows))
             start, weight, bounds = start[bounds], weight[begin], np.arange(len(begin) + 1)
     before = np.append(0.0, np.cumsum(rows))
-    return Units(start, weight, bounds.astype(np.int64), member, stratum, rows, before)
+    return Units(start, weight, bounds.astype(np.int64), member, stratum, rows, before, fewest)
 
 
 def _strata(covariate: Floats, exchange: NDArray[np.str_]) -> tuple[Ints, Ints]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from .style import BLUE, GREEN, ORANGE, dress, new_figure
+from .style import BLUE, GREEN, ORANGE, PURPLE, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ __all__ = ["draw_sources"]
 #: Column of the summary: colour, hatch, what it counts.
 COUNTS: Final = {
     "n_labels_site": (BLUE, "", "site-level link with some feature"),
+    "n_labels_regional": (PURPLE, "xx", "regional link at best"),
     "n_labels_record": (GREEN, "..", "record-level link at best"),
     "n_labels_f1": (ORANGE, "//", "chosen feature has hybrid F1 > 0.5, on both halves"),
 }

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["BLACK", "BLUE", "COLOURS", "GREEN", "GREY", "ORANGE", "dress", "new_figure", "save"]
+__all__ = [
+    "BLACK", "BLUE", "COLOURS", "GREEN", "GREY", "ORANGE", "PURPLE", "dress", "new_figure", "save",
+]  # fmt: skip
 
 BLACK: Final = "#000000"
 BLUE: Final = "#0072B2"
 ORANGE: Final = "#E69F00"
 GREEN: Final = "#009E73"
+PURPLE: Final = "#CC79A7"
 GREY: Final = "#8C8C8C"
 #: For sources beside the features; they repeat with another line after the last.
 COLOURS: Final = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#B8A800")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .style import BLUE, GREEN, GREY, ORANGE, dress, new_figure
+from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ CLASSES: Final = {
     "none": (GREY, ".", "no link"),
     "positional": (GREEN, "^", "positional"),
     "record": (ORANGE, "s", "record-level"),
+    "regional": (PURPLE, "D", "regional"),
     "site": (BLUE, "o", "site-level"),
 }
 #: Labels that are named, at most.
@@ -32,7 +33,7 @@ NAME_LETTERS: Final = 24
 
 
 def draw_volcano(tested: pd.DataFrame, q: float) -> Figure:
-    """Draw log odds against q; a linked pair has the q of its class, others that of both nulls.
+    """Draw log odds against q; a linked pair has the q of its class, others that of all nulls.
 
     Parameters
     ----------
@@ -61,17 +62,17 @@ def draw_volcano(tested: pd.DataFrame, q: float) -> Figure:
     axes.axhline(-np.log10(q), color="0.3", linestyle="--", linewidth=1, label=f"q = {q:g}")
     axes.axvline(0, color="0.8", linewidth=1, zorder=0)
     axes.set_xlabel("log odds ratio on the testing half (natural log)")
-    axes.set_ylabel("$-\\log_{10}$ q of the class; of both nulls where there is no link")
+    axes.set_ylabel("$-\\log_{10}$ q of the class; of all nulls where there is no link")
     dress(axes)
     top = max(float(found["height"].max()) if len(found) else 0.0, -np.log10(q))
     axes.set_ylim(-0.04 * top, 1.06 * top)
     n_unjudged = int((~judged & ~tested["nuisance"].astype(bool)).sum())
     title = f"{len(found):,} tested pairs of a feature and a label"
     title += f", and {n_unjudged:,} that the testing half could not judge" if n_unjudged else ""
-    figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=9, title=title)
+    figure.legend(loc="outside upper left", ncols=6, frameon=False, fontsize=9, title=title)
     figure.legends[0].get_title().set_fontsize(10)
     figure.legends[0].set_alignment("left")
-    _name_labels(axes, found[found["class"].isin(("site", "record"))])
+    _name_labels(axes, found[found["class"].isin(("site", "regional", "record"))])
     return figure
 
 

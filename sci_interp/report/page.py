@@ -208,7 +208,7 @@ def _top_links(links: pd.DataFrame, n_top: int) -> list[dict[str, Any]]:
 
     Best by the half that chose, so that what is shown of a link did not select it.
     """
-    rank = links["class"].map({"site": 0, "record": 1, "positional": 2})
+    rank = links["class"].map({"site": 0, "regional": 1, "record": 2, "positional": 3})
     order = links.assign(rank=rank, nuisance=links["nuisance"].astype(bool))
     order = order.sort_values(
         ["nuisance", "rank", "chosen_on_hybrid_f1", "feature"], ascending=[True, True, False, True]

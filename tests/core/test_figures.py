@@ -82,7 +82,7 @@ def test_the_volcano_has_a_point_for_every_judged_pair(result):
     (axes,) = figure.axes
     found = result.tested[~result.tested["nuisance"]]
     for points, kind in zip(
-        axes.collections, ("none", "positional", "record", "site"), strict=True
+        axes.collections, ("none", "positional", "record", "regional", "site"), strict=True
     ):
         rows = found[found["class"] == kind]
         x, y = np.asarray(points.get_offsets()).reshape(-1, 2).T

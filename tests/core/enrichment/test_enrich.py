@@ -545,7 +545,7 @@ def test_groups_with_the_same_universe_are_one_and_no_number_depends_on_it(world
         ).table
         for source in (apart, shared)
     ]
-    columns = ["feature", "label", "direction", "p_local", "p_swap", "p", "q", "class"]
+    columns = ["feature", "label", "direction", "p_local", "p_swap", "p_joint", "p", "q", "class"]
     pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])
 
 

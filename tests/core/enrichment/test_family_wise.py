@@ -110,8 +110,10 @@ def test_shifts_are_uniform_and_shared(study):
 def test_adjusted_p_is_the_share_of_maxima_that_reach_the_pair(study):
     pairs = all_pairs(study)
     found = adjust_by_maxima(study, DIRECTIONS[0], pairs)
-    np.testing.assert_array_equal(found["p"], np.maximum(found["p_local"], found["p_swap"]))
-    least = 4 / (1 + study.settings.n_permutations)
+    region = np.maximum(found["p_local"], found["p_swap"])
+    np.testing.assert_array_equal(found["p_region"], region)
+    assert (found["p"] >= region).all()
+    least = 6 / (1 + study.settings.n_permutations)
     assert found["p"].min() == pytest.approx(least)  # feature 0 is label 0
     assert found["p"][0] == found["p"].min() and (found["p"] <= 1).all()
     fewer = adjust_by_maxima(study, DIRECTIONS[0], pairs.iloc[:4])

@@ -147,7 +147,10 @@ def test_a_single_null_leaves_its_own_classes_silent(null):
     assert found.null == null
     if null == "exchange":
         assert (found.runs["n_positional"] > 0).mean() > 0.5, "places in the chain were kept"
-    words = {"exchange": "site-level or record-level", "shift": "site-level or positional"}
+    words = {
+        "exchange": "site-level, regional or record-level",
+        "shift": "site-level, regional or positional",
+    }
     assert words[null] in found.format()
 
 

@@ -25,8 +25,9 @@ def test_missing_p_stay_missing_and_are_not_counted():
 
 
 def test_classes():
-    both = np.array([0.01, 0.9, 0.9, 0.9, 0.2, 0.2])
-    local = np.array([0.01, 0.9, 0.01, 0.9, 0.04, 0.01])
-    swap = np.array([0.01, 0.01, 0.9, 0.9, 0.01, 0.04])
-    expected = ["site", "record", "positional", "none", "record", "positional"]
-    assert classify_links(both, local, swap, 0.05).tolist() == expected
+    of_all = np.array([0.01, 0.9, 0.9, 0.9, 0.2, 0.2, 0.9])
+    region = np.array([0.01, 0.9, 0.9, 0.9, 0.2, 0.2, 0.01])
+    swap = np.array([0.01, 0.01, 0.9, 0.9, 0.01, 0.04, 0.01])
+    local = np.array([0.01, 0.9, 0.01, 0.9, 0.04, 0.01, 0.01])
+    expected = ["site", "record", "positional", "none", "record", "positional", "regional"]
+    assert classify_links(of_all, region, swap, local, 0.05).tolist() == expected

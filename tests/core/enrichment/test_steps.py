@@ -45,7 +45,7 @@ def table_units(weights, size):
     edge = np.array([0, size])
     member = np.zeros(1, np.int64)
     before = np.append(0.0, np.cumsum(rows))
-    return Units(edge, np.ones(1), np.array([0, 1]), member, np.array([0, 1]), rows, before)
+    return Units(edge, np.ones(1), np.array([0, 1]), member, np.array([0, 1]), rows, before, 1)
 
 
 def runs_of(mask):
