@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import overload
 
 from .adapter import Adapter, Dataset
+from .axis import OnAxis, quarantine_of
+from .errors import StoreError
 from .executors import Shard, Workers
-from .extraction import Extraction, Wanted
+from .extraction import Extraction
 from .manifest import clear_on_mistake
+from .quarantine import MOST_QUARANTINED, Tolerance
 from .recipes import Recipe
 from .schema import SHARD_TOKENS, Split
 from .streams import STREAM_TOKENS, ActivationStream, NetworkPass
+from .targets import Wanted
 from .token_layout import UNIT_TOKENS
 from .tokens import ActivationStore
 
@@ -29,6 +34,10 @@ def stream(
     fractions: Mapping[Split, float] | None = ...,
     unit_tokens: int = ...,
     cached_units: int = ...,
+    on_error: str = ...,
+    most_quarantined: float = ...,
+    like: OnAxis | None = ...,
+    progress: bool = ...,
 ) -> ActivationStream: ...
 @overload
 def stream(
@@ -39,6 +48,10 @@ def stream(
     fractions: Mapping[Split, float] | None = ...,
     unit_tokens: int = ...,
     cached_units: int = ...,
+    on_error: str = ...,
+    most_quarantined: float = ...,
+    like: OnAxis | None = ...,
+    progress: bool = ...,
 ) -> dict[str, ActivationStream]: ...
 
 
@@ -50,6 +63,10 @@ def stream(
     fractions: Mapping[Split, float] | None = None,
     unit_tokens: int = STREAM_TOKENS,
     cached_units: int = 2,
+    on_error: str = "raise",
+    most_quarantined: float = MOST_QUARANTINED,
+    like: OnAxis | None = None,
+    progress: bool = True,
 ) -> ActivationStream | dict[str, ActivationStream]:
     """Return activations that are computed when they are read, and stored nowhere.
 
@@ -65,6 +82,16 @@ def stream(
         Tokens that the network is asked for at once.
     cached_units
         Units that are kept in memory after they were read.
+    on_error
+        ``"raise"``, or ``"quarantine"``: records that cannot be used are left out, and listed in
+        ``axis.quarantine``. The network is then run once over all records before the stream is
+        returned.
+    most_quarantined
+        Largest share of the records that may be left out.
+    like
+        A store or stream whose records in quarantine are left out beforehand.
+    progress
+        Show how far the network is in that first run.
 
     Returns
     -------
@@ -76,7 +103,8 @@ def stream(
     UnknownNameError
         If there is no such layer; the message lists those there are.
     InputError
-        If a size is not positive, a layer repeats, or the dataset has no record.
+        If a size is not positive, a layer repeats, the dataset has no record, or more of its
+        records than ``most_quarantined`` cannot be used.
     """
     layers = [layer] if isinstance(layer, str) else layer
     network = NetworkPass(
@@ -86,6 +114,9 @@ def stream(
         fractions=fractions,
         unit_tokens=unit_tokens,
         cached_units=cached_units,
+        tolerance=Tolerance(on_error, most_quarantined),
+        left_out=quarantine_of(like),
+        progress=progress,
     )
     streams = {name: ActivationStream.of_pass(network, name) for name in layers}
     return streams[layer] if isinstance(layer, str) else streams
@@ -106,6 +137,9 @@ def extract(
     recipe: Recipe | None = ...,
     unit_tokens: int = ...,
     shard_tokens: int = ...,
+    on_error: str = ...,
+    most_quarantined: float = ...,
+    like: OnAxis | None = ...,
 ) -> ActivationStore: ...
 @overload
 def extract(
@@ -122,6 +156,9 @@ def extract(
     recipe: Recipe | None = ...,
     unit_tokens: int = ...,
     shard_tokens: int = ...,
+    on_error: str = ...,
+    most_quarantined: float = ...,
+    like: OnAxis | None = ...,
 ) -> dict[str, ActivationStore]: ...
 
 
@@ -139,6 +176,9 @@ def extract(
     recipe: Recipe | None = None,
     unit_tokens: int = UNIT_TOKENS,
     shard_tokens: int = SHARD_TOKENS,
+    on_error: str = "raise",
+    most_quarantined: float = MOST_QUARANTINED,
+    like: OnAxis | None = None,
 ) -> ActivationStore | dict[str, ActivationStore]:
     """Run the network over a dataset and store the activations of one or more layers.
 
@@ -170,6 +210,15 @@ def extract(
         Tokens that the network is asked for at once.
     shard_tokens
         Most tokens of a shard.
+    on_error
+        ``"raise"`` stops at a record that cannot be used: whose activations hold NaN or infinity
+        or exceed ``dtype``, or which the adapter refuses to read. ``"quarantine"`` leaves it out of
+        all layers, lists it in ``axis.quarantine`` of the store, and goes on. The next verbs are
+        then given the store as ``like``, and leave out the same.
+    most_quarantined
+        Largest share of the records that may be left out.
+    like
+        A store or stream whose records in quarantine are left out beforehand.
 
     Returns
     -------
@@ -182,13 +231,18 @@ def extract(
         If there is no such layer.
     NotFiniteError
         If activations hold NaN or infinity, or exceed the range of ``dtype``.
+    InputError
+        If more of the records than ``most_quarantined`` cannot be used.
     StoreError
-        If ``out`` holds other work, or cannot be read or written.
+        If ``out`` holds other work, or cannot be read or written; or if an earlier call left
+        records out that shall stop this one.
     SciInterpError
         If the adapter yields something other than it was asked for.
     """
     folders = Wanted.folders_of(layer, Path(out))
-    wanted = Wanted(folders, dtype, fractions, unit_tokens, shard_tokens)
+    tolerance = Tolerance(on_error, most_quarantined)
+    sizes = (unit_tokens, shard_tokens)
+    wanted = Wanted(folders, dtype, fractions, *sizes, tolerance, quarantine_of(like))
     extraction = Extraction(adapter, dataset, wanted)
     makers = Workers(workers, executor)
     with clear_on_mistake(*(folder for _, folder in folders)):
@@ -199,6 +253,8 @@ def extract(
             with makers.threads():
                 extraction.fill(unfinished, progress=progress)
     stores = {layer: ActivationStore.open(folder) for layer, folder in folders}
+    _require_alike(extraction, list(stores.values()))
+    _tell(next(iter(stores.values())), progress=progress)
     return stores[layer] if isinstance(layer, str) else stores
 
 
@@ -213,6 +269,9 @@ def extract_share(
     progress: bool = True,
     unit_tokens: int = UNIT_TOKENS,
     shard_tokens: int = SHARD_TOKENS,
+    on_error: str = "raise",
+    most_quarantined: float = MOST_QUARANTINED,
+    like: OnAxis | None = None,
 ) -> int:
     """Make one task's shards of an array; :func:`extract` with the same settings takes them in.
 
@@ -227,6 +286,8 @@ def extract_share(
         As for :func:`extract`.
     shard
         ``(i, n)``: which task of how many.
+    on_error, most_quarantined, like
+        As for :func:`extract`.
 
     Returns
     -------
@@ -239,5 +300,29 @@ def extract_share(
         As :func:`extract`.
     """
     folders = Wanted.folders_of(layer, Path(out))
-    wanted = Wanted(folders, dtype, fractions, unit_tokens, shard_tokens)
+    tolerance = Tolerance(on_error, most_quarantined)
+    sizes = (unit_tokens, shard_tokens)
+    wanted = Wanted(folders, dtype, fractions, *sizes, tolerance, quarantine_of(like))
     return Extraction(*recipe.open_once(), wanted).make_share(shard, progress=progress)
+
+
+def _require_alike(extraction: Extraction, stores: Sequence[ActivationStore]) -> None:
+    """Refuse stores that earlier calls made with records that this one would not use."""
+    known = {each.record for each in extraction.axis.quarantine}
+    for store in stores:
+        extraction.require_allowed(
+            [each for each in store.axis.quarantine if each.record not in known], store.path
+        )
+        if store.axis.digest != stores[0].axis.digest:
+            raise StoreError(
+                f"{store.path} leaves out other records than {stores[0].path}: they were made "
+                "by calls for other layers",
+                todo="Make all layers in one call, in another folder",
+            )
+
+
+def _tell(store: ActivationStore, *, progress: bool) -> None:
+    """Say what was left out."""
+    if progress:
+        for line in store.axis.describe_quarantine():
+            sys.stderr.write(line + "\n")

@@ -17,6 +17,7 @@ from .executors import Shard, Workers, share, spans
 from .manifest import begin_artefact, digest_json, read_json, write_atomically
 from .parts import Parts
 from .progress import track
+from .quarantine import Quarantined
 from .recipes import Last, Recipe
 from .schema import RECORD, SHARD_TOKENS, Split
 from .token_layout import work_units
@@ -38,6 +39,8 @@ class AnnotationWork:
         Folder of the artefact.
     fractions
         Shares of the splits.
+    left_out
+        Records that are left out.
 
     Attributes
     ----------
@@ -60,6 +63,7 @@ class AnnotationWork:
         dataset: Dataset,
         out: Path,
         fractions: Mapping[Split, float] | None,
+        left_out: Sequence[Quarantined] = (),
     ) -> None:
         self._adapter = adapter
         self._dataset = dataset
@@ -67,7 +71,7 @@ class AnnotationWork:
         self.out = out
         self.labels: tuple[Label, ...] = tuple(adapter.labels(dataset))
         _require_labels(self.labels)
-        self.axis = TokenAxis.of(dataset, fractions)
+        self.axis = TokenAxis.of(dataset, fractions).without(left_out)
 
     @cached_property
     def _request(self) -> tuple[dict[str, str], dict[str, Any]]:
@@ -146,7 +150,8 @@ class AnnotationWork:
                 todo="recipe = si.Recipe(...); adapter, dataset = recipe.open(); and recipe=recipe",
             )
         shares = None if self._fractions is None else dict(self._fractions)
-        return _AnnotateTask(recipe, self.out.absolute(), shares, self.parts.key, units)
+        opened = (recipe, self.out.absolute(), shares, self.axis.quarantine)
+        return _AnnotateTask(*opened, self.parts.key, units)
 
     def _write_part(self, unit: int, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
         found = [
@@ -183,6 +188,7 @@ class _AnnotateTask:
     recipe: Recipe
     out: Path
     fractions: Mapping[Split, float] | None
+    left_out: tuple[Quarantined, ...]
     key: str
     units: range
 
@@ -192,7 +198,7 @@ class _AnnotateTask:
         work.make_parts(self.units)
 
     def _open(self) -> AnnotationWork:
-        return AnnotationWork(*self.recipe.open_once(), self.out, self.fractions)
+        return AnnotationWork(*self.recipe.open_once(), self.out, self.fractions, self.left_out)
 
 
 _last: Last[AnnotationWork] = Last()

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from .adapter import Adapter, Dataset, Label, RecordAnnotations
 from .annotation_reader import RecordReader, label_groups
 from .annotation_work import AnnotationWork
-from .axis import TokenAxis
+from .axis import OnAxis, TokenAxis, quarantine_of
 from .disk import read_parquet, reading
 from .errors import InputError, StoreError
 from .executors import Shard, Workers
@@ -225,6 +225,7 @@ def annotate(
     workers: int | None = None,
     executor: Executor | None = None,
     recipe: Recipe | None = None,
+    like: OnAxis | None = None,
 ) -> AnnotationStore:
     """Store what an adapter knows of every record.
 
@@ -247,6 +248,8 @@ def annotate(
         In place of ``workers``: whose workers share the records, for example those of Dask.
     recipe
         How workers open the same model and data for themselves; only they need it.
+    like
+        A store or stream whose records in quarantine are left out here too.
 
     Raises
     ------
@@ -256,7 +259,7 @@ def annotate(
     UnknownNameError
         If a run names no label of the adapter, or a known range no group.
     """
-    work = AnnotationWork(adapter, dataset, Path(out), fractions)
+    work = AnnotationWork(adapter, dataset, Path(out), fractions, quarantine_of(like))
     makers = Workers(workers, executor)
     if not work.claim():
         with clear_on_mistake(work.out):
@@ -276,6 +279,7 @@ def annotate_share(
     shard: Shard,
     fractions: Mapping[Split, float] | None = None,
     progress: bool = True,
+    like: OnAxis | None = None,
 ) -> int:
     """Make one task's part of an array; :func:`annotate` with the same settings takes it in.
 
@@ -283,7 +287,7 @@ def annotate_share(
     ----------
     recipe
         Opens model and data.
-    out, fractions, progress
+    out, fractions, progress, like
         As for :func:`annotate`.
     shard
         ``(i, n)``: which task of how many.
@@ -293,7 +297,7 @@ def annotate_share(
     int
         Number of units of records that are this task's; 0 where the store is finished.
     """
-    work = AnnotationWork(*recipe.open_once(), Path(out), fractions)
+    work = AnnotationWork(*recipe.open_once(), Path(out), fractions, quarantine_of(like))
     return work.make_share(shard, progress=progress)
 
 

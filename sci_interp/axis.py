@@ -7,11 +7,11 @@ therefore one contiguous token range, whatever its share, and the order never de
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .disk import read_parquet, reading, write_atomically
 from .errors import InputError, StoreError
+from .quarantine import ATTRIBUTE, Quarantined, describe_quarantine, from_columns, to_columns
 from .schema import (
     BLOCK,
     BLOCKS_SEEN,
@@ -39,7 +40,14 @@ from .schema import (
 if TYPE_CHECKING:
     from .adapter import Dataset
 
-__all__ = ["DEFAULT_FRACTIONS", "TokenAxis", "block_position", "describe_blocks"]
+__all__ = [
+    "DEFAULT_FRACTIONS",
+    "OnAxis",
+    "TokenAxis",
+    "block_position",
+    "describe_blocks",
+    "quarantine_of",
+]
 
 #: Keys in the metadata of ``records.parquet``.
 _STEP_WEIGHTS, _DESIGN = "step_weights", "design"
@@ -82,11 +90,15 @@ class TokenAxis:
     design : str
         What the dataset says of its blocks, printed with every result; it is no part of the
         axis' identity.
+    quarantine : tuple of Quarantined
+        Records of the dataset that are not on the axis, since they cannot be used; neither are
+        they a part of its identity.
     """
 
     records: pd.DataFrame
     step_weights: tuple[int, ...] = (1,)
     design: str = ""
+    quarantine: tuple[Quarantined, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, fractions: Mapping[Split, float] | None = None) -> TokenAxis:
@@ -154,7 +166,60 @@ class TokenAxis:
             follow = (records[START].to_numpy(np.int64) == edges[:-1]) & (np.diff(edges) > 0)
             if not (len(records) and follow.all() and weights and min(weights) > 0):
                 raise ValueError("its records do not follow each other")
-        return cls(records, weights, str(records.attrs.pop(_DESIGN, "")))
+            quarantine = from_columns(records.attrs.pop(ATTRIBUTE, to_columns(())))
+            left_out = {each.record for each in quarantine}
+            if len(left_out) < len(quarantine) or records[RECORD].isin(left_out).any():
+                raise ValueError("a record is left out twice, or used all the same")
+        return cls(records, weights, str(records.attrs.pop(_DESIGN, "")), quarantine)
+
+    def without(self, found: Sequence[Quarantined]) -> TokenAxis:
+        """Return the axis without some of its records, as if the dataset had never had them.
+
+        Parameters
+        ----------
+        found
+            What is left out; names that are not on the axis are passed over.
+
+        Raises
+        ------
+        InputError
+            If no record is left.
+        """
+        why = {each.record: each for each in found}
+        gone = self.records[RECORD].isin(list(why))
+        if not gone.any():
+            return self
+        kept = self.records[~gone].reset_index(drop=True)
+        if len(kept) == 0:
+            raise InputError("the dataset has no record that can be used")
+        lengths = (self.records[STOP] - self.records[START]).to_numpy(np.int64)
+        stop = lengths[~gone.to_numpy()].cumsum()
+        n_in_block = kept.groupby(BLOCK)[RECORD].transform("size").to_numpy(np.float64)
+        kept = kept.assign(
+            **{START: np.append(0, stop[:-1]), STOP: stop, WEIGHT: 1.0 / n_in_block},
+        )
+        left_out = [
+            replace(why[record], n_tokens=int(length))
+            for record, length in zip(self.records[RECORD], lengths, strict=True)
+            if record in why
+        ]
+        return replace(self, records=kept, quarantine=(*self.quarantine, *left_out))
+
+    @property
+    def n_read(self) -> int:
+        """Number of records that were read: those on the axis, and those in quarantine."""
+        return self.n_records + len(self.quarantine)
+
+    def quarantine_settings(self) -> dict[str, Any]:
+        """Return what an artefact without an axis says of what was left out; or nothing."""
+        if not self.quarantine:
+            return {}
+        used = {"n_records": self.n_records, "n_tokens": self.n_tokens}
+        return {ATTRIBUTE: {"used": used, "left_out": to_columns(self.quarantine)}}
+
+    def describe_quarantine(self) -> Iterator[str]:
+        """Yield what was read, used and left out, in words; nothing where nothing was left out."""
+        return describe_quarantine(self.quarantine, self.n_records, self.n_tokens)
 
     def write(self, folder: Path) -> None:
         """Write ``records.parquet`` into an artefact."""
@@ -167,6 +232,8 @@ class TokenAxis:
             table.attrs[_STEP_WEIGHTS] = list(self.step_weights)
         if self.design:
             table.attrs[_DESIGN] = self.design
+        if self.quarantine:
+            table.attrs[ATTRIBUTE] = to_columns(self.quarantine)
         data: bytes = table.to_parquet(index=False, compression="zstd")
         return data
 
@@ -250,7 +317,12 @@ class TokenAxis:
             raise StoreError(
                 f"{what} and {than} were made from different records: "
                 + self._describe_difference(other, what, than),
-                todo="Make both from the same dataset",
+                todo="Make both from the same dataset"
+                + (
+                    "; like=..., or --like, leaves out what the other leaves out"
+                    if self.quarantine or other.quarantine
+                    else ""
+                ),
             )
 
     def _describe_difference(self, other: TokenAxis, what: str, than: str) -> str:
@@ -260,6 +332,19 @@ class TokenAxis:
             return f"{counts} of the same names, but of other blocks or lengths"
         example = min(ours ^ theirs)
         return f"{counts}, and {example!r} is only in {what if example in ours else than}"
+
+
+class OnAxis(Protocol):
+    """Whatever lies on a token axis: a store of activations, features or annotations, a stream."""
+
+    @property
+    def axis(self) -> TokenAxis:
+        """The records."""
+
+
+def quarantine_of(like: OnAxis | None) -> tuple[Quarantined, ...]:
+    """Return the records that a store leaves out; of no store, none."""
+    return () if like is None else like.axis.quarantine
 
 
 def _require_steps(table: pd.DataFrame, step_weights: Sequence[int]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .adapter import Adapter, Covariate, Dataset, WithCovariates
-from .axis import TokenAxis
+from .axis import OnAxis, TokenAxis, quarantine_of
 from .errors import InputError, NotFiniteError
 from .manifest import digest_json
 from .schema import RECORD, SPLITS, Split
@@ -25,6 +25,8 @@ class CovariateSource:
         Whose covariates; see :class:`~sci_interp.adapter.WithCovariates`.
     fractions
         Shares of the splits, as given to ``extract``.
+    like
+        A store or stream whose records in quarantine are left out here too.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class CovariateSource:
         dataset: Dataset,
         *,
         fractions: Mapping[Split, float] | None = None,
+        like: OnAxis | None = None,
     ) -> None:
         if not isinstance(adapter, WithCovariates):
             raise InputError(f"the adapter {adapter.name!r} knows no covariates")
@@ -48,7 +51,7 @@ class CovariateSource:
             raise InputError(f"the adapter {adapter.name!r} knows no covariate of this dataset")
         self._adapter: WithCovariates = adapter
         self._dataset = dataset
-        self._axis = TokenAxis.of(dataset, fractions)
+        self._axis = TokenAxis.of(dataset, fractions).without(quarantine_of(like))
         self._name = adapter.name
 
     @property

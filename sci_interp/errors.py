@@ -57,7 +57,32 @@ class LockedError(StoreError):
 
 
 class NotFiniteError(SciInterpError):
-    """Activations or fields hold NaN or infinity, or overflow the chosen dtype."""
+    """Activations or fields hold NaN or infinity, or overflow the chosen dtype.
+
+    Parameters
+    ----------
+    what, allowed, todo
+        As for every error.
+    layer
+        The layer whose activations are meant, where it is known.
+    token
+        First bad token of the record, where it is known.
+    """
+
+    layer: str = ""
+    token: int | None = None
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        allowed: str = "",
+        todo: str = "",
+        layer: str = "",
+        token: int | None = None,
+    ) -> None:
+        super().__init__(what, allowed=allowed, todo=todo)
+        self.layer, self.token = layer, token
 
 
 class UnknownNameError(SciInterpError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,130 +16,22 @@ from .axis import DEFAULT_FRACTIONS, TokenAxis
 from .errors import InputError, StoreError
 from .executors import Shard, Workers, share, spans
 from .forward_pass import ForwardPass
-from .manifest import begin_artefact
-from .parts import Parts
 from .progress import track
+from .quarantine import Quarantined
 from .recipes import Last, Recipe
-from .schema import REQUEST_FILE, Split
+from .screening import Screening
 from .streams import require_layer
+from .targets import Target, Wanted
 from .threads import one_torch_thread
-from .token_layout import (
-    ARRAYS_FOLDER,
-    TokenLayout,
-    choose_shard_tokens,
-    require_dtype,
-)
-from .token_writer import ActivationWriter, ShardBuffer, create_arrays, write_shard
+from .token_layout import TokenLayout, choose_shard_tokens, read_left_out, require_dtype
+from .token_writer import ActivationWriter, ShardBuffer
 
 __all__ = ["Extraction", "Target", "Wanted"]
 
-KIND = "activations"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is extracted, in words that a worker can be sent.
-
-    Attributes
-    ----------
-    folders : tuple of (str, Path)
-        The layers, and the folder of each one's store.
-    dtype : str
-        Stored number type.
-    fractions : mapping or None
-        Shares of the splits.
-    unit_tokens, shard_tokens : int
-        Tokens that the network is asked for at once, and most tokens of a shard.
-    """
-
-    folders: tuple[tuple[str, Path], ...]
-    dtype: str
-    fractions: Mapping[Split, float] | None
-    unit_tokens: int
-    shard_tokens: int
-
-    def __post_init__(self) -> None:
-        if self.unit_tokens < 1:
-            raise InputError(
-                f"unit_tokens={self.unit_tokens} is not usable", allowed="a positive number"
-            )
-
-    @staticmethod
-    def folders_of(
-        layer: str | list[str] | tuple[str, ...], out: Path
-    ) -> tuple[tuple[str, Path], ...]:
-        """Return the layers and their folders: ``out``, or of several layers, folders in it.
-
-        Raises
-        ------
-        InputError
-            If layers repeat, or cannot name folders.
-        StoreError
-            If ``out`` is an artefact and several layers need folders in it.
-        """
-        if isinstance(layer, str):
-            return ((layer, out),)
-        if not layer or len(set(layer)) < len(layer):
-            raise InputError(f"the layers {list(layer)} are not usable", allowed="different names")
-        for name in layer:
-            if name in {".", ".."} or set(name) & set("/\\:\0"):
-                raise InputError(
-                    f"layer {name!r} cannot name a folder", todo="Extract it by itself"
-                )
-        if (out / REQUEST_FILE).exists():
-            raise StoreError(
-                f"{out} is an artefact and several layers need a folder of their own",
-                todo="Choose another output folder",
-            )
-        return tuple((name, out / name) for name in layer)
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """One store to make.
-
-    Attributes
-    ----------
-    layer : str
-        The layer.
-    folder : Path
-        The store.
-    layout : TokenLayout
-        Its shape and sharding.
-    inputs, settings : mapping
-        Its request.
-    """
-
-    layer: str
-    folder: Path
-    layout: TokenLayout
-    inputs: Mapping[str, str]
-    settings: Mapping[str, Any]
-
-    @cached_property
-    def parts(self) -> Parts:
-        """Shards that were made beside the store."""
-        return Parts(self.folder, KIND, inputs=self.inputs, settings=self.settings)
-
-    def claim(self) -> bool:
-        """Claim the folder, and return whether the store is finished."""
-        return begin_artefact(self.folder, KIND, inputs=self.inputs, settings=self.settings)
-
-    def make_part(
-        self, shard: int, values: NDArray[Any], coordinates: Mapping[str, NDArray[np.float64]]
-    ) -> None:
-        """Write a shard as a part."""
-
-        def write(folder: Path) -> tuple[Mapping[str, str], Mapping[str, Any]]:
-            create_arrays(folder / ARRAYS_FOLDER, self.layout)
-            return write_shard(folder, self.layout, shard, values, coordinates), {}
-
-        self.parts.make(shard, write)
-
-    def shards_from(self, begin: int, end: int) -> range:
-        """Return the shards that begin in a token range."""
-        size = self.layout.shard_tokens
-        return range(-(-begin // size), -(-end // size))
+#: Keeps a whole shard: its number, rows, coordinates, and which records of it were left out.
+_Keep: TypeAlias = Callable[
+    [int, "NDArray[Any]", Mapping[str, "NDArray[np.float64]"], Mapping[int, Quarantined]], None
+]
 
 
 class Extraction:
@@ -155,7 +47,7 @@ class Extraction:
     Attributes
     ----------
     axis : TokenAxis
-        The records.
+        The records that are read.
     targets : tuple of Target
         The stores, in the order of the layers.
 
@@ -171,7 +63,7 @@ class Extraction:
         self._adapter = adapter
         self._dataset = dataset
         self._wanted = wanted
-        self.axis = TokenAxis.of(dataset, wanted.fractions)
+        self.axis = TokenAxis.of(dataset, wanted.fractions).without(wanted.left_out)
         self.targets = tuple(self._plan(layer, folder) for layer, folder in wanted.folders)
 
     def _plan(self, layer: str, folder: Path) -> Target:
@@ -209,17 +101,13 @@ class Extraction:
     def fill(self, targets: Sequence[Target], *, progress: bool) -> None:
         """Run the units that are still wanted and finish the stores."""
         writers = self._open_writers(targets)
-        buffers = {
-            target.layer: ShardBuffer(
-                target.layout,
-                range(writers[target.layer].n_committed, target.layout.n_shards),
-                writers[target.layer].append,
-            )
+        wanted = {
+            target.layer: range(writers[target.layer].n_committed, target.layout.n_shards)
             for target in targets
         }
-        self._run(buffers, stop=self.axis.n_tokens, progress=progress)
-        for writer in writers.values():
-            writer.finish()
+        keep = {layer: writer.append for layer, writer in writers.items()}
+        self._run(wanted, keep, stop=self.axis.n_tokens, progress=progress)
+        self._finish(targets, writers)
 
     def fill_from_parts(
         self,
@@ -237,7 +125,7 @@ class Extraction:
             If the workers are other processes, and there is no recipe for them.
         """
         writers = self._open_writers(targets)
-        while not all(_take(target, writers[target.layer]) for target in targets):
+        while not all(self._take(target, writers[target.layer]) for target in targets):
             present = {
                 target.layer: {*range(writers[target.layer].n_committed), *target.parts.names()}
                 for target in targets
@@ -246,8 +134,8 @@ class Extraction:
             tasks = [self._task(shards, recipe, workers) for shards in wanted]
             for _ in track(workers.run(tasks), "extract", total=len(tasks), show=progress):
                 pass
+        self._finish(targets, writers)
         for target in targets:
-            writers[target.layer].finish()
             target.parts.discard()
 
     def make_share(self, shard: Shard, *, progress: bool) -> int:
@@ -272,31 +160,90 @@ class Extraction:
             Show progress.
         """
         chosen = [target for target in self.targets if target.layer in shards]
-        buffers = {
-            target.layer: ShardBuffer(target.layout, shards[target.layer], target.make_part)
-            for target in chosen
-        }
+        keep = {target.layer: target.make_part for target in chosen}
         stop = max(target.layout.shard_range(shards[target.layer][-1])[1] for target in chosen)
         # Whoever makes a part, it is the same.
         with one_torch_thread():
-            self._run(buffers, stop=stop, progress=progress)
+            self._run(shards, keep, stop=stop, progress=progress)
 
     def require_keys(self, keys: Mapping[str, str]) -> None:
         """Refuse to work where this process opened something else than who gave the task."""
         for target in self.targets:
             target.parts.require_key(keys[target.layer])
 
-    def _run(self, buffers: Mapping[str, ShardBuffer], *, stop: int, progress: bool) -> None:
-        layouts = {
-            target.layer: target.layout for target in self.targets if target.layer in buffers
+    def require_allowed(self, left_out: Sequence[Quarantined], folder: Path) -> None:
+        """Refuse records that an earlier call left out, where this one allows none, or fewer.
+
+        Raises
+        ------
+        StoreError
+            If bad records shall stop the run.
+        InputError
+            If there are more than the largest share.
+        """
+        tolerance = self._wanted.tolerance
+        if left_out and not tolerance.quarantines:
+            raise StoreError(
+                f"{folder} leaves out {len(left_out)} records that cannot be used, one of them "
+                f"{left_out[0].format()}",
+                todo='Give on_error="quarantine", or --on-error quarantine, or another folder',
+            )
+        tolerance.require_few((*self.axis.quarantine, *left_out), self.axis.n_read)
+
+    def _run(
+        self, shards: Mapping[str, range], keep: Mapping[str, _Keep], *, stop: int, progress: bool
+    ) -> None:
+        """Run the network over what shards of layers want, and give each whole shard away."""
+        screening = Screening(self.axis, self._wanted.tolerance)
+        buffers = {
+            target.layer: ShardBuffer(
+                target.layout,
+                shards[target.layer],
+                partial(_keep_shard, target.layout, keep[target.layer], screening),
+            )
+            for target in self.targets
+            if target.layer in shards
         }
-        forward = ForwardPass(self._adapter, self._dataset, self.axis, self._wanted.unit_tokens)
+        # A record that is bad in one layer is left out of all, whichever are still to be made.
+        layouts = {
+            target.layer: target.layout
+            for target in self.targets
+            if target.layer in buffers or self._wanted.tolerance.quarantines
+        }
+        unit_tokens = self._wanted.unit_tokens
+        forward = ForwardPass(self._adapter, self._dataset, self.axis, unit_tokens, screening)
         forward.fill(buffers, layouts, stop=stop, progress=progress)
+
+    def _take(self, target: Target, writer: ActivationWriter) -> bool:
+        """Take parts as far as they go, and return whether the store is complete."""
+        while (shard := writer.n_committed) < target.layout.n_shards:
+            commit = target.parts.take(shard)
+            if commit is None:
+                return False
+            left_out = read_left_out(commit)
+            self.require_allowed(list(left_out.values()), target.parts.folder)
+            writer.commit(shard, commit.files, left_out)
+            target.parts.drop(shard)
+        return True
+
+    def _finish(self, targets: Sequence[Target], writers: Mapping[str, ActivationWriter]) -> None:
+        """Write which records are used, and then the manifests."""
+        for target in targets:
+            left_out = list(writers[target.layer].left_out.values())
+            self.require_allowed(left_out, target.folder)
+            if left_out:
+                self.axis.without(left_out).write(target.folder)
+            writers[target.layer].finish()
 
     def _open_writers(self, targets: Sequence[Target]) -> dict[str, ActivationWriter]:
         for target in targets:
             self.axis.write(target.folder)
-        return {target.layer: ActivationWriter(target.folder, target.layout) for target in targets}
+        writers = {
+            target.layer: ActivationWriter(target.folder, target.layout) for target in targets
+        }
+        for target in targets:
+            self.require_allowed(list(writers[target.layer].left_out.values()), target.folder)
+        return writers
 
     def _task(
         self, shards: Mapping[str, range], recipe: Recipe | None, workers: Workers
@@ -367,12 +314,13 @@ def _coarsest(targets: Sequence[Target]) -> Target:
     return min(targets, key=lambda target: target.layout.n_shards)
 
 
-def _take(target: Target, writer: ActivationWriter) -> bool:
-    """Take parts as far as they go, and return whether the store is complete."""
-    while (shard := writer.n_committed) < target.layout.n_shards:
-        commit = target.parts.take(shard)
-        if commit is None:
-            return False
-        writer.commit(shard, commit.files)
-        target.parts.drop(shard)
-    return True
+def _keep_shard(
+    layout: TokenLayout,
+    keep: _Keep,
+    screening: Screening,
+    shard: int,
+    values: NDArray[Any],
+    coordinates: Mapping[str, NDArray[np.float64]],
+) -> None:
+    """Keep a shard together with the bad records that begin in it."""
+    keep(shard, values, coordinates, screening.beginning_in(*layout.shard_range(shard)))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .adapter import Adapter, Dataset
-from .axis import DEFAULT_FRACTIONS, TokenAxis
+from .axis import DEFAULT_FRACTIONS, OnAxis, TokenAxis, quarantine_of
 from .codes import Codes, Encoder, feature_dtype, quantise
 from .errors import InputError, NotFiniteError, StoreError
 from .executors import Shard, Workers
@@ -124,6 +124,7 @@ def encode_nuisances(
     out: Path | str,
     fractions: Mapping[Split, float] | None = None,
     progress: bool = True,
+    like: OnAxis | None = None,
 ) -> FeatureStore:
     """Store an adapter's cheap explanations (identity, position) as features that are 0 or 1.
 
@@ -137,11 +138,13 @@ def encode_nuisances(
         Shares of the splits, as given to ``extract``.
     progress
         Show a progress bar.
+    like
+        A store or stream whose records in quarantine are left out here too.
     """
     nuisances = adapter.nuisances()
     fractions = dict(fractions or DEFAULT_FRACTIONS)
     layout = FeatureLayout(
-        axis=TokenAxis.of(dataset, fractions),
+        axis=TokenAxis.of(dataset, fractions).without(quarantine_of(like)),
         names=nuisances.names,
         families=nuisances.families,
         scale=np.ones(len(nuisances.names), np.float32),

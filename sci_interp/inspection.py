@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .axis import TokenAxis
+from .disk import reading
 from .errors import InputError, StoreError
 from .folders import NAME_ONE, find_artefacts
 from .manifest import Manifest, is_finished, read_json, read_manifest
-from .schema import JOURNAL_FILE, REQUEST_FILE
+from .quarantine import ATTRIBUTE, describe_quarantine, from_columns
+from .schema import JOURNAL_FILE, MANIFEST_FILE, RECORDS_FILE, REQUEST_FILE
 
 __all__ = ["show"]
 
@@ -62,9 +66,26 @@ def _describe(path: Path, manifest: Manifest) -> Iterator[str]:
         yield f"  damaged   {len(manifest.files) - len(sizes)} files are missing"
     if manifest.command:
         yield f"  command   {manifest.command_in(path)}"
+    for line in _quarantine(path, manifest):
+        yield f"  {line}"
     yield from _inputs(path, manifest.inputs)
-    yield from _section("settings", manifest.settings)
+    named = {name: value for name, value in manifest.settings.items() if name != ATTRIBUTE}
+    yield from _section("settings", named)
     yield from _section("versions", manifest.versions)
+
+
+def _quarantine(path: Path, manifest: Manifest) -> Iterator[str]:
+    """Yield what was read, used and left out, where something was left out."""
+    told = manifest.settings.get(ATTRIBUTE)
+    if told:
+        with reading(path / MANIFEST_FILE):
+            used = told["used"]
+            found = from_columns(told["left_out"])
+            yield from describe_quarantine(found, int(used["n_records"]), int(used["n_tokens"]))
+    elif RECORDS_FILE in manifest.files:
+        # A damaged file is told of by those who use it.
+        with suppress(StoreError):
+            yield from TokenAxis.read(path).describe_quarantine()
 
 
 def _describe_unfinished(path: Path) -> Iterator[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from .codes import Encoder
 from .errors import InputError
 from .recipes import Recipe
-from .schema import Split
 from .source import ActivationSource, ArraySource, StackedSource
 from .streams import ActivationStream
 from .tokens import ActivationStore
@@ -59,7 +59,13 @@ def source_opener(
             todo="recipe = si.Recipe(...); adapter, dataset = recipe.open(); and recipe=recipe",
         )
     network = source.network
-    return partial(_open_stream, recipe, source.layer, network.fractions, network.unit_tokens)
+    # What the stream left out, its workers leave out without looking for it.
+    given = {
+        "fractions": network.fractions,
+        "unit_tokens": network.unit_tokens,
+        "left_out": network.axis.quarantine,
+    }
+    return partial(_open_stream, recipe, source.layer, given)
 
 
 def _carry_encoder(encoder: Encoder) -> Encoder:
@@ -74,8 +80,6 @@ def _open_stack(openers: Sequence[Callable[[], ActivationSource]]) -> StackedSou
     return StackedSource([opener() for opener in openers])
 
 
-def _open_stream(
-    recipe: Recipe, layer: str, fractions: Mapping[Split, float] | None, unit_tokens: int
-) -> ActivationStream:
+def _open_stream(recipe: Recipe, layer: str, given: Mapping[str, Any]) -> ActivationStream:
     adapter, dataset = recipe.open_once()
-    return ActivationStream(adapter, dataset, layer, fractions=fractions, unit_tokens=unit_tokens)
+    return ActivationStream(adapter, dataset, layer, **given)

@@ -17,8 +17,9 @@ from .adapter import Adapter, Dataset
 from .axis import TokenAxis
 from .features import encode
 from .schema import BLOCK, N_TOKENS, RECORD, SHARD_TOKENS, START, STOP
+from .screening import run_unit
 from .source import ArraySource
-from .streams import require_layer, run_unit
+from .streams import require_layer
 from .study import Study
 from .token_layout import TokenLayout, choose_shard_tokens
 

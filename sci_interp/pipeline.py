@@ -106,6 +106,8 @@ class _Work:
     dataset: Dataset = field(init=False)
     known: AnnotationStore = field(init=False)
     source: ActivationSource = field(init=False)
+    #: Whose records in quarantine are left out; None before anything is extracted.
+    like: ActivationSource | None = None
     saes: list[SparseAutoencoder] = field(default_factory=list)
     features: list[FeatureStore] = field(default_factory=list)
     baselines: dict[str, FeatureStore | FeatureSubset] = field(default_factory=dict)
@@ -130,8 +132,10 @@ class _Work:
         """Yield every step with its label, in order."""
         study = self.study
         yield f"open the data with the adapter {study.study.adapter!r}", self.open_data
-        yield "annotate: what is known of every token", self.annotate_tokens
-        yield "extract: activations of the network", self.extract_activations
+        first = [("annotate: what is known of every token", self.annotate_tokens)]
+        first.append(("extract: activations of the network", self.extract_activations))
+        # What extract leaves out is not annotated either.
+        yield from reversed(first) if study.extract.on_error == "quarantine" else first
         for index in range(study.sae.n_seeds):
             seed = study.study.seed + index
             yield f"train: {study.sae.features} features, seed {seed}", self.train_step(seed)
@@ -163,14 +167,17 @@ class _Work:
             fractions=self.study.splits,
             progress=self.progress,
             recipe=self.recipe,
+            like=self.like,
             **self.makers,
         )
 
     def extract_activations(self) -> None:
-        out = self.study.out / "activations"
-        self.source = self.extract_from(self.adapter, self.recipe, out)
+        given = self.adapter, self.recipe, self.study.out / "activations"
+        self.like = self.source = self.extract_from(*given, **vars(self.study.extract))
 
-    def extract_from(self, adapter: Adapter, recipe: Recipe, out: Path) -> ActivationSource:
+    def extract_from(
+        self, adapter: Adapter, recipe: Recipe, out: Path, **quarantine: Any
+    ) -> ActivationSource:
         return extract(
             adapter,
             self.dataset,
@@ -179,6 +186,7 @@ class _Work:
             fractions=self.study.splits,
             progress=self.progress,
             recipe=recipe,
+            **quarantine,
             **self.makers,
         )
 
@@ -270,7 +278,8 @@ class _Work:
         first, folder = self.study.study.seed, self.study.out / "baselines" / SHUFFLED
         recipe = replace(self.recipe, control="weights", seed=first)
         shuffled = self.adapter.shuffle_weights(first)
-        source = self.extract_from(shuffled, recipe, folder / "activations")
+        # A record that is bad in this network alone stops the study.
+        source = self.extract_from(shuffled, recipe, folder / "activations", like=self.like)
         for index in range(self.study.sae.n_seeds):
             end = "" if index == 0 else f"-{first + index}"
             sae = self.train_on(source, folder / f"sae{end}", first + index)
@@ -284,6 +293,7 @@ class _Work:
             out=self.study.out / "baselines" / "nuisances",
             fractions=self.study.splits,
             progress=self.progress,
+            like=self.like,
         )
 
     def encode_covariates(self) -> FeatureStore:
@@ -296,13 +306,15 @@ class _Work:
             fractions=self.study.splits,
             fit_on=UNLABELLED,
             progress=self.progress,
+            like=self.like,
         )
 
     def encode_decoys(self) -> None:
         first = self.study.study.seed
         for seed in range(first, first + self.study.surface.n_decoys):
             decoys = self.adapter.decoy(self.dataset, seed)
-            source = stream(self.adapter, decoys, self.layer, fractions=self.study.splits)
+            splits, like = self.study.splits, self.like
+            source = stream(self.adapter, decoys, self.layer, fractions=splits, like=like)
             out = self.study.out / f"decoys-{seed}"
             recipe = replace(self.recipe, control="inputs", seed=seed)
             self.decoys.append(self.encode_with(self.saes[0], source, out, recipe))

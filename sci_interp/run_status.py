@@ -14,7 +14,9 @@ from .journal import Journal
 from .locks import read_holder
 from .manifest import is_finished, read_json, read_manifest
 from .parts import count_parts
-from .schema import FAILURE_FILE, JOURNAL_FILE, PROGRESS_FILE, REQUEST_FILE
+from .quarantine import peek_quarantine
+from .schema import FAILURE_FILE, JOURNAL_FILE, PROGRESS_FILE, RECORDS_FILE, REQUEST_FILE
+from .token_layout import journal_left_out
 
 __all__ = ["ArtefactStatus", "RunStatus", "status"]
 
@@ -48,6 +50,10 @@ class ArtefactStatus:
         At that speed.
     note : str
         Who writes it, or why it stopped.
+    n_quarantined : int
+        Records that were left out because they cannot be used; so far, where it is unfinished.
+    n_used : int or None
+        Records that are used, where some were left out and it is finished.
     """
 
     path: Path
@@ -60,6 +66,8 @@ class ArtefactStatus:
     per_second: float | None = None
     seconds_left: float | None = None
     note: str = ""
+    n_quarantined: int = 0
+    n_used: int | None = None
 
     def format(self) -> str:
         """Return how far it is, in words."""
@@ -72,6 +80,13 @@ class ArtefactStatus:
             words.append(f"{self.per_second:.3g} per s")
         if self.seconds_left is not None:
             words.append(f"about {_duration(self.seconds_left)} left")
+        if self.n_used is not None:
+            n_read = self.n_used + self.n_quarantined
+            words.append(
+                f"{n_read} records read = {self.n_used} used + {self.n_quarantined} quarantined"
+            )
+        elif self.n_quarantined:
+            words.append(f"{self.n_quarantined} records quarantined so far")
         return ", ".join([*words, *filter(None, [self.note])])
 
 
@@ -147,7 +162,8 @@ def _look(folder: Path) -> ArtefactStatus:
             kind = read_manifest(folder).kind
         except StoreError as error:
             return ArtefactStatus(folder, "", "damaged", note=error.what)
-        return ArtefactStatus(folder, kind, "done", n_shards=_n_committed(folder))
+        counts = _quarantine(folder)
+        return ArtefactStatus(folder, kind, "done", n_shards=_n_committed(folder), **counts)
     held = read_holder(folder)
     try:
         request = read_json(folder / REQUEST_FILE)
@@ -161,6 +177,7 @@ def _look(folder: Path) -> ArtefactStatus:
         n_shards=_n_committed(folder),
         n_shards_wanted=_n_wanted(request.get("settings")),
         note=note,
+        n_quarantined=_n_left_out(folder),
         **_read_progress(folder, running=state == "running"),
     )
 
@@ -185,6 +202,24 @@ def _n_committed(folder: Path) -> int | None:
         return len(Journal(path).entries)
     except SciInterpError:
         return None
+
+
+def _quarantine(folder: Path) -> dict[str, Any]:
+    """Return how many records a finished artefact left out and used, where it left any out."""
+    path = folder / RECORDS_FILE
+    try:
+        found, n_used = peek_quarantine(path) if path.is_file() else ((), 0)
+    except SciInterpError:
+        return {}
+    return {"n_quarantined": len(found), "n_used": n_used} if found else {}
+
+
+def _n_left_out(folder: Path) -> int:
+    """Return how many records the committed shards of an artefact left out."""
+    try:
+        return len(journal_left_out(Journal(folder / JOURNAL_FILE)))
+    except SciInterpError:
+        return 0
 
 
 def _n_wanted(settings: Any) -> int | None:

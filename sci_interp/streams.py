@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .adapter import Adapter, Dataset, RecordActivations
+from .adapter import Adapter, Dataset
 from .axis import TokenAxis
-from .errors import InputError, NotFiniteError, SciInterpError, UnknownNameError
+from .errors import InputError, UnknownNameError
 from .manifest import digest_json
-from .schema import RECORD, SPLITS, Split
+from .progress import track
+from .quarantine import Quarantined, Tolerance
+from .schema import SPLITS, Split
+from .screening import Screening, UnitRun, run_unit
 from .token_layout import work_units
 
-__all__ = ["STREAM_TOKENS", "ActivationStream", "NetworkPass", "require_layer", "run_unit"]
+__all__ = ["STREAM_TOKENS", "ActivationStream", "NetworkPass", "require_layer"]
 
 #: Tokens that a stream asks the network for at once: one block of shuffled training.
 STREAM_TOKENS: Final = 16_384
@@ -37,79 +40,6 @@ def require_layer(adapter: Adapter, layer: str) -> int:
     return int(widths[layer])
 
 
-def run_unit(
-    adapter: Adapter,
-    dataset: Dataset,
-    axis: TokenAxis,
-    *,
-    unit: tuple[int, int],
-    widths: Mapping[str, int],
-) -> Iterator[tuple[str, int, RecordActivations]]:
-    """Run the network on consecutive records and check what it yields.
-
-    Parameters
-    ----------
-    adapter, dataset
-        Model and data.
-    axis
-        The records.
-    unit
-        Half-open range of records.
-    widths
-        Channels of the wanted layers.
-
-    Yields
-    ------
-    record : str
-        The record, in the order of the adapter.
-    start : int
-        Its first token on the axis.
-    activations : RecordActivations
-        Finite, of the right shape, for every wanted layer.
-
-    Raises
-    ------
-    SciInterpError
-        If the adapter yields another record, one twice or not at all, or a wrong shape or dtype.
-    NotFiniteError
-        If activations hold NaN or infinity.
-    """
-    names = axis.records[RECORD].iloc[unit[0] : unit[1]].tolist()
-    starts = axis.record_starts
-    waiting = {name: unit[0] + index for index, name in enumerate(names)}
-    for found in adapter.activations(dataset, names, list(widths)):
-        index = waiting.pop(found.record, None)
-        if index is None:
-            how = "twice" if found.record in names else "without being asked for it"
-            raise SciInterpError(f"adapter {adapter.name!r} yielded record {found.record!r} {how}")
-        _check_values(found, int(starts[index + 1] - starts[index]), widths)
-        yield found.record, int(starts[index]), found
-    if waiting:
-        raise SciInterpError(
-            f"adapter {adapter.name!r} did not yield record {next(iter(waiting))!r}",
-            allowed="every record that was asked for, once",
-        )
-
-
-def _check_values(found: RecordActivations, n_tokens: int, widths: Mapping[str, int]) -> None:
-    for layer, width in widths.items():
-        values = found.values.get(layer)
-        if values is None:
-            raise SciInterpError(f"record {found.record!r} came without layer {layer!r}")
-        if values.shape != (n_tokens, width) or values.dtype != np.float32:
-            raise SciInterpError(
-                f"the activations of record {found.record!r}, layer {layer!r}, have the shape "
-                f"{tuple(values.shape)} and the dtype {values.dtype}",
-                allowed=f"({n_tokens}, {width}), a row for every token, and float32",
-            )
-        if not np.isfinite(values).all():
-            raise NotFiniteError(
-                f"the activations of record {found.record!r}, layer {layer!r}, hold NaN or "
-                "infinity",
-                todo="Leave the record out, run the network in float32, or look at its weights",
-            )
-
-
 class NetworkPass:
     """The network, run over units of records when they are read, for one or several layers.
 
@@ -126,13 +56,21 @@ class NetworkPass:
     cached_units
         Units that are kept in memory after they were read; of several layers at least those of the
         last range.
+    tolerance
+        What becomes of records that cannot be used. Where they are left out, the network is run
+        over all records once before anything is read: the order of the records follows from which
+        there are.
+    left_out
+        Records that are left out beforehand.
+    progress
+        Show how far that first run is.
 
     Attributes
     ----------
     adapter, dataset, fractions, unit_tokens
         As given.
     axis : TokenAxis
-        The records.
+        The records that are used.
     widths : mapping of str to int
         Channels by layer.
     n_run : int
@@ -143,7 +81,8 @@ class NetworkPass:
     UnknownNameError
         If there is no such layer.
     InputError
-        If a size is not positive, a layer repeats, or the dataset has no record.
+        If a size is not positive, a layer repeats, the dataset has no record, or too many of its
+        records cannot be used.
     """
 
     def __init__(
@@ -155,6 +94,9 @@ class NetworkPass:
         fractions: Mapping[Split, float] | None = None,
         unit_tokens: int = STREAM_TOKENS,
         cached_units: int = 2,
+        tolerance: Tolerance | None = None,
+        left_out: Sequence[Quarantined] = (),
+        progress: bool = True,
     ) -> None:
         if min(unit_tokens, cached_units) < 1:
             raise InputError(
@@ -168,8 +110,10 @@ class NetworkPass:
         self.fractions = fractions
         self.unit_tokens = unit_tokens
         self.widths = {layer: require_layer(adapter, layer) for layer in layers}
-        self.axis = TokenAxis.of(dataset, fractions)
+        self.axis = TokenAxis.of(dataset, fractions).without(left_out)
         self.n_run = 0
+        if tolerance is not None and tolerance.quarantines:
+            self.axis = self._screen(tolerance, progress=progress)
         self._units = work_units(self.axis, unit_tokens)
         self._first_tokens = self.axis.record_starts[self._units[:, 0]]
         self._cached_units = cached_units
@@ -192,6 +136,19 @@ class NetworkPass:
             low, high = max(start, first), min(stop, first + len(rows))
             values[low - start : high - start] = rows[low - first : high - first]
         return values
+
+    def _screen(self, tolerance: Tolerance, *, progress: bool) -> TokenAxis:
+        """Run the network over all records, and return the axis of those that can be used."""
+        screening = Screening(self.axis, tolerance)
+        run = UnitRun(
+            self.adapter, self.dataset, self.axis, self.widths, lambda _, __: None, screening
+        )
+        units = work_units(self.axis, self.unit_tokens).tolist()
+        records = (index for first, last in units for index in run.run((first, last)))
+        for _ in track(records, "screen", total=self.axis.n_records, show=progress):
+            pass
+        self.n_run += len(units)
+        return self.axis.without(list(screening.found.values()))
 
     def _overlapping(self, start: int, stop: int) -> Sequence[int]:
         first = int(np.searchsorted(self._first_tokens, start, side="right")) - 1
@@ -230,7 +187,7 @@ class ActivationStream:
     layer
         The layer.
     options
-        ``fractions``, ``unit_tokens`` and ``cached_units`` of :class:`NetworkPass`.
+        Further ones of :class:`NetworkPass`.
 
     Attributes
     ----------

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from .errors import InputError, UnknownNameError
+from .quarantine import MOST_QUARANTINED, ON_ERROR
 from .schema import MAX_ENTRIES, SPLITS, Split
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "PRECISIONS",
     "BaselineSettings",
     "EnrichSettings",
+    "ExtractSettings",
     "ReportSettings",
     "SaeSettings",
     "Study",
@@ -67,6 +69,15 @@ class StudySettings:
     model: str = _setting("")
     layer: str = _setting("")
     seed: int = _setting(0, least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractSettings:
+    """The table ``[extract]``: what becomes of records that cannot be used."""
+
+    on_error: Literal["raise", "quarantine"] = _setting("raise", choices=ON_ERROR)
+    #: Largest share of the records that may be left out.
+    most_quarantined: float = _setting(MOST_QUARANTINED, least=0.0, most=0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +150,7 @@ class Study:
         The file.
     out : Path
         Folder of all artefacts.
-    study, sae, enrich, baselines, surface, report
+    study, extract, sae, enrich, baselines, surface, report
         The tables of the file.
     model_options : mapping
         The table ``[model]``: options of the adapter.
@@ -153,6 +164,7 @@ class Study:
     path: Path
     out: Path
     study: StudySettings
+    extract: ExtractSettings
     sae: SaeSettings
     enrich: EnrichSettings
     baselines: BaselineSettings
@@ -165,6 +177,7 @@ class Study:
 
 _TABLES: Mapping[str, type[Any]] = {
     "study": StudySettings,
+    "extract": ExtractSettings,
     "sae": SaeSettings,
     "enrich": EnrichSettings,
     "baselines": BaselineSettings,

@@ -9,8 +9,10 @@ from typing import Any, Final
 from .activations import extract_share
 from .annotations import annotate_share
 from .executors import Shard
+from .manifest import is_finished
 from .recipes import Recipe
 from .study import Study, read_study
+from .tokens import ActivationStore
 
 __all__ = ["SHUFFLED", "recipe_of", "run_share"]
 
@@ -21,7 +23,8 @@ SHUFFLED: Final = "shuffled"
 def run_share(study: Study | Path | str, *, shard: Shard, progress: bool = True) -> int:
     """Make one task's shards of what needs no training: annotations and activations.
 
-    :func:`~sci_interp.pipeline.run` of the same study takes them in and does the rest.
+    :func:`~sci_interp.pipeline.run` of the same study takes them in and does the rest. Where bad
+    records are left out, all else waits for the activations of the network, which tell which.
 
     Parameters
     ----------
@@ -43,14 +46,23 @@ def run_share(study: Study | Path | str, *, shard: Shard, progress: bool = True)
     study = study if isinstance(study, Study) else read_study(study)
     recipe = recipe_of(study)
     given: dict[str, Any] = {"shard": shard, "fractions": study.splits, "progress": progress}
-    n_shards = annotate_share(recipe, out=study.out / "annotations", **given)
-    networks = [(recipe, study.out / "activations")]
+    out = study.out / "activations"
+
+    def extract_own(opened: Recipe, folder: Path, **quarantine: Any) -> int:
+        layer = study.study.layer or opened.open_once()[0].default_layer
+        return extract_share(opened, layer=layer, out=folder, **given, **quarantine)
+
+    n_shards = extract_own(recipe, out, **vars(study.extract))
+    like = None
+    if study.extract.on_error == "quarantine":
+        if not is_finished(out):
+            return n_shards
+        like = ActivationStore.open(out)
+    n_shards += annotate_share(recipe, out=study.out / "annotations", like=like, **given)
     if SHUFFLED in study.baselines.use:
         shuffled = replace(recipe, control="weights", seed=study.study.seed)
-        networks.append((shuffled, study.out / "baselines" / SHUFFLED / "activations"))
-    for opened, out in networks:
-        layer = study.study.layer or opened.open_once()[0].default_layer
-        n_shards += extract_share(opened, layer=layer, out=out, **given)
+        folder = study.out / "baselines" / SHUFFLED / "activations"
+        n_shards += extract_own(shuffled, folder, like=like)
     return n_shards
 
 

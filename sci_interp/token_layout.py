@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -9,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .axis import TokenAxis
-from .errors import InputError, NotFiniteError
+from .errors import InputError, NotFiniteError, StoreError
+from .journal import Commit, Journal
+from .quarantine import Quarantined, from_rows, to_rows
 from .schema import CHUNK_TOKENS, MAX_SHARD_BYTES, SHARD_TOKENS, SPLIT
 
 __all__ = [
@@ -18,7 +21,10 @@ __all__ = [
     "StoredDtype",
     "TokenLayout",
     "choose_shard_tokens",
+    "describe_left_out",
     "from_stored",
+    "journal_left_out",
+    "read_left_out",
     "to_stored",
     "work_units",
 ]
@@ -26,6 +32,8 @@ __all__ = [
 ARRAYS_FOLDER: Final = "activations.zarr"
 ACTIVATION: Final = "activation"
 COORDINATE_PREFIX: Final = "coordinate_"
+#: Key of a shard's commit under which the records stand that begin in it and were left out.
+_LEFT_OUT: Final = "quarantined"
 
 #: Tokens that the network is asked for at once.
 UNIT_TOKENS: Final = 65_536
@@ -156,12 +164,14 @@ def to_stored(values: NDArray[np.float32], dtype: StoredDtype) -> NDArray[Any]:
             stored = values.astype(np.float16)
         overflow = not np.isfinite(stored).all()
     if overflow:
-        largest = float(np.abs(values).max())
+        size = np.abs(values)
+        largest = float(size.max())
         raise NotFiniteError(
             f"activations up to {largest:.6g} exceed the range of {dtype}",
             todo='Store them as bfloat16: dtype="bfloat16", or --dtype bfloat16'
             if dtype == "float16"
             else "",
+            token=int(np.argmax(size.max(axis=-1))),
         )
     return stored
 
@@ -171,6 +181,38 @@ def from_stored(stored: NDArray[Any], dtype: StoredDtype) -> NDArray[np.float32]
     if dtype == "bfloat16":
         return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
     return stored.astype(np.float32, copy=False)
+
+
+def describe_left_out(left_out: Mapping[int, Quarantined]) -> dict[str, Any]:
+    """Return what a shard's commit says of records that begin in it and were left out."""
+    return {_LEFT_OUT: to_rows(left_out)} if left_out else {}
+
+
+def read_left_out(commit: Commit) -> dict[int, Quarantined]:
+    """Return the records that begin in a shard and were left out, by their first token.
+
+    Raises
+    ------
+    StoreError
+        If the commit lists something else.
+    """
+    try:
+        return from_rows(commit.info.get(_LEFT_OUT, []))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"shard {commit.shard} lists records that were left out, and they cannot be read: "
+            f"{error!r}",
+            todo="Make the artefact again",
+        ) from None
+
+
+def journal_left_out(journal: Journal) -> dict[int, Quarantined]:
+    """Return the records of all committed shards that were left out, by their first token."""
+    return {
+        start: bad
+        for commit in journal.entries.values()
+        for start, bad in read_left_out(commit).items()
+    }
 
 
 def work_units(axis: TokenAxis, n_tokens: int = UNIT_TOKENS) -> NDArray[np.int64]:

@@ -15,8 +15,16 @@ from .disk import CONTINUE, digest_file, sync_file, sync_folder
 from .errors import StoreError
 from .journal import Journal
 from .manifest import Manifest, finish_artefact
+from .quarantine import Quarantined
 from .schema import CHANNEL, JOURNAL_FILE, TOKEN
-from .token_layout import ACTIVATION, ARRAYS_FOLDER, COORDINATE_PREFIX, TokenLayout
+from .token_layout import (
+    ACTIVATION,
+    ARRAYS_FOLDER,
+    COORDINATE_PREFIX,
+    TokenLayout,
+    describe_left_out,
+    journal_left_out,
+)
 
 __all__ = ["ActivationWriter", "ShardBuffer", "create_arrays", "write_shard"]
 
@@ -126,18 +134,38 @@ class ActivationWriter:
         """Number of shards that are committed."""
         return self._journal.n_committed
 
+    @property
+    def left_out(self) -> dict[int, Quarantined]:
+        """Records of the committed shards that were left out, by their first token."""
+        return journal_left_out(self._journal)
+
     def append(
-        self, shard: int, values: NDArray[Any], coordinates: Mapping[str, NDArray[np.float64]]
+        self,
+        shard: int,
+        values: NDArray[Any],
+        coordinates: Mapping[str, NDArray[np.float64]],
+        left_out: Mapping[int, Quarantined],
     ) -> None:
         """Write and commit the next shard, as :class:`ShardBuffer` keeps it."""
         files = write_shard(self._folder, self._layout, shard, values, coordinates)
-        self.commit(shard, files)
+        self.commit(shard, files, left_out)
 
-    def commit(self, shard: int, files: Mapping[str, str]) -> None:
-        """Commit the next shard, whose files are durable."""
+    def commit(
+        self, shard: int, files: Mapping[str, str], left_out: Mapping[int, Quarantined]
+    ) -> None:
+        """Commit the next shard, whose files are durable.
+
+        Parameters
+        ----------
+        shard, files
+            As :meth:`Journal.commit` takes them.
+        left_out
+            Records that begin in the shard and are left out, by their first token.
+        """
         assert shard == self.n_committed, "shards are committed in order"
         start, stop = self._layout.shard_range(shard)
-        self._journal.commit(shard, files, {"start": start, "stop": stop})
+        info = {"start": start, "stop": stop, **describe_left_out(left_out)}
+        self._journal.commit(shard, files, info)
 
     def finish(self) -> Manifest:
         """Write the manifest of the complete store and return it."""

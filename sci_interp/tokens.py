@@ -6,13 +6,18 @@ An activation store is a folder with
 - ``records.parquet``: the token axis;
 - ``activations.zarr``: a Zarr v3 group of ``activation`` (token, channel) and one
   ``coordinate_<name>`` (token,) per numeric coordinate, sharded along the tokens, not compressed;
-- ``journal.jsonl``: a line per committed shard with the digests of its files;
+- ``journal.jsonl``: a line per committed shard with the digests of its files, and with the records
+  that begin in it and were left out because they cannot be used;
 - ``manifest.json``: written last.
+
+The arrays have a row for every token that was read, and zeros for those of records that were left
+out. The token axis knows only records that are used, and so does whoever reads by token range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +41,7 @@ from .token_layout import (
     TokenLayout,
     choose_shard_tokens,
     from_stored,
+    journal_left_out,
     require_dtype,
 )
 
@@ -70,7 +76,9 @@ class ActivationStore:
         self.manifest = manifest
         self.axis = axis
         self._layout = _read_layout(manifest, path)
-        self._files = Journal(path / JOURNAL_FILE).files
+        journal = Journal(path / JOURNAL_FILE)
+        self._files = journal.files
+        self._gaps = _Gaps.read(journal, axis, self._layout, path)
         self._verify = verify
         self._verified: set[str] = set()
         with reading(path / ARRAYS_FOLDER):
@@ -99,11 +107,14 @@ class ActivationStore:
         for name in (REQUEST_FILE, RECORDS_FILE, JOURNAL_FILE, *layout.metadata_files()):
             verify_file(folder, name, manifest.files)
         axis = TokenAxis.read(folder)
-        n_committed = Journal(folder / JOURNAL_FILE).n_committed
-        if axis.n_tokens != layout.n_tokens or n_committed != layout.n_shards:
+        journal = Journal(folder / JOURNAL_FILE)
+        left_out = journal_left_out(journal).values()
+        n_read = axis.n_tokens + sum(each.n_tokens for each in left_out)
+        if n_read != layout.n_tokens or journal.n_committed != layout.n_shards:
+            used = f", {axis.n_tokens} of them used" if left_out else ""
             raise StoreError(
-                f"{folder} has {axis.n_tokens} tokens in {n_committed} committed shards and its "
-                f"manifest says {layout.n_tokens} in {layout.n_shards}",
+                f"{folder} has {n_read} tokens{used} in {journal.n_committed} committed shards and "
+                f"its manifest says {layout.n_tokens} in {layout.n_shards}",
                 todo="Make the store again",
             )
         # Zarr reads zeros where a file is not there yet.
@@ -140,9 +151,11 @@ class ActivationStore:
         }
 
     def shards(self) -> Iterator[tuple[int, int]]:
-        """Yield the half-open token range of every shard."""
+        """Yield the half-open token range of every shard that holds tokens of the axis."""
         for shard in range(self._layout.n_shards):
-            yield self._layout.shard_range(shard)
+            start, stop = (self._gaps.place(each) for each in self._layout.shard_range(shard))
+            if start < stop:
+                yield start, stop
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return the activations ``(stop - start, width)`` of a token range.
@@ -171,7 +184,7 @@ class ActivationStore:
 
     def coordinates(self) -> dict[str, NDArray[np.float64]]:
         """Return every numeric coordinate ``(n_tokens,)`` of the whole axis."""
-        return self.read_coordinates(0, self._layout.n_tokens)
+        return self.read_coordinates(0, self.axis.n_tokens)
 
     def to_xarray(self) -> xarray.DataArray:
         """Return a view ``(token, channel)`` that reads from the store when it is indexed.
@@ -183,11 +196,16 @@ class ActivationStore:
         return view_source(self, self.coordinates())
 
     def _read_array(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        if not 0 <= start <= stop <= self._layout.n_tokens:
+        if not 0 <= start <= stop <= self.axis.n_tokens:
             raise InputError(
                 f"the token range {start}:{stop} is not in {self.path}",
-                allowed=f"ranges within 0:{self._layout.n_tokens}",
+                allowed=f"ranges within 0:{self.axis.n_tokens}",
             )
+        pieces = [self._read_rows(name, *piece) for piece in self._gaps.pieces(start, stop)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _read_rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Return a range of rows as they lie on disk."""
         if self._verify and start < stop:
             size = self._layout.shard_tokens
             for shard in range(start // size, (stop - 1) // size + 1):
@@ -206,6 +224,60 @@ class ActivationStore:
             if name.startswith(prefix) and name not in self._verified:
                 verify_file(self.path, name, self._files)
                 self._verified.add(name)
+
+
+class _Gaps:
+    """The rows of records that were left out, between those of the axis.
+
+    Parameters
+    ----------
+    start, stop : (n_gaps,) int64
+        Rows of each record that was left out, ascending.
+    """
+
+    def __init__(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> None:
+        self._start, self._stop = start, stop
+        # Rows left out before each gap, and before what follows the last.
+        self._before = np.append(0, np.cumsum(stop - start))
+        self._places = start - self._before[:-1]
+
+    @classmethod
+    def read(cls, journal: Journal, axis: TokenAxis, layout: TokenLayout, path: Path) -> _Gaps:
+        """Read what the journal says, and refuse what does not fit the axis.
+
+        Raises
+        ------
+        StoreError
+            If the journal's records do not lie in the arrays, or are used all the same.
+        """
+        found = sorted(journal_left_out(journal).items())
+        with reading(path / JOURNAL_FILE):
+            start = np.array([at for at, _ in found], np.int64)
+            stop = start + np.array([bad.n_tokens for _, bad in found], np.int64)
+            ends = np.append(0, stop)
+            listed = {each.record for each in axis.quarantine}
+            if (start < ends[:-1]).any() or ends[-1] > layout.n_tokens:
+                raise ValueError("records that were left out overlap, or leave the arrays")
+            if not listed.issuperset(bad.record for _, bad in found):
+                raise ValueError("a record was left out that the token axis does not list")
+        return cls(start, stop)
+
+    def place(self, row: int) -> int:
+        """Return how many tokens of the axis lie before a row."""
+        before = int(np.searchsorted(self._start, row, side="right"))
+        # A row inside a gap is taken for its end.
+        inside = before > 0 and row < self._stop[before - 1]
+        return int(self._places[before - 1]) if inside else row - int(self._before[before])
+
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the ranges of rows that hold a range of the axis: at least one."""
+        gap = int(np.searchsorted(self._places, start, side="right"))
+        last = int(np.searchsorted(self._places, stop, side="left"))
+        edges = [start, *self._places[gap:last].tolist(), stop]
+        for index, (begin, end) in enumerate(pairwise(edges)):
+            if begin < end or start == stop:
+                shift = int(self._before[gap + index])
+                yield begin + shift, end + shift
 
 
 def _read_layout(manifest: Manifest, path: Path) -> TokenLayout:

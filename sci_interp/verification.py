@@ -1,9 +1,10 @@
 """verify: folder -> Verification: every artefact in it is hashed again.
 
-Four things are compared: the bytes of every file with the digest in its artefact's manifest; the
+Five things are compared: the bytes of every file with the digest in its artefact's manifest; the
 manifest with its own digest, its seal, its canonical form and the request beside it; the committed
-shards of unfinished artefacts with their journal; and, where the user kept the digest of the whole
-run, all manifests with that. The first three find damage and every change by someone who does not
+shards of unfinished artefacts with their journal; the tokens that were read with those that are
+used and those of records that were left out; and, where the user kept the digest of the whole run,
+all manifests with that. All but the last find damage and every change by someone who does not
 write the manifest anew; only the last finds a change by someone who does.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .axis import TokenAxis
 from .errors import StoreError
 from .folders import list_artefacts
 from .journal import Journal
@@ -28,7 +30,8 @@ from .manifest import (
     read_json,
 )
 from .progress import track
-from .schema import JOURNAL_FILE, MANIFEST_FILE, REQUEST_FILE
+from .schema import JOURNAL_FILE, MANIFEST_FILE, RECORDS_FILE, REQUEST_FILE
+from .tokens import ActivationStore
 
 __all__ = ["Fault", "Verification", "verify"]
 
@@ -211,6 +214,8 @@ class _Check:
         self._find_added(manifest.files)
         if not any(fault.file == REQUEST_FILE for fault in self.faults):
             self._check_request(manifest)
+        if RECORDS_FILE in manifest.files and not self.faults:
+            self._check_records(manifest)
 
     def _check_request(self, manifest: Manifest) -> None:
         request = {part: getattr(manifest, part) for part in ("kind", "inputs", "settings")}
@@ -220,6 +225,20 @@ class _Check:
             agrees = False
         if not agrees:
             self._fault(MANIFEST_FILE, "it does not agree with its request")
+
+    def _check_records(self, manifest: Manifest) -> None:
+        """Check that what was read is what is used and what was left out, and say how much."""
+        try:
+            if manifest.kind == "activations":
+                axis = ActivationStore.open(self.folder).axis
+            else:
+                axis = TokenAxis.read(self.folder)
+        except StoreError as error:
+            self._fault(RECORDS_FILE, error.what)
+            return
+        counts = list(axis.describe_quarantine())[:2]
+        if counts:
+            self.notes.append(f"{self.folder}: " + "; ".join(counts))
 
     def _check_journal(self) -> None:
         """Check what is committed, by the journal alone."""

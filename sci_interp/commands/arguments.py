@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sci_interp as si
 from sci_interp.errors import InputError
+from sci_interp.quarantine import MOST_QUARANTINED, ON_ERROR
 from sci_interp.schema import SPLITS
 from sci_interp.study import is_address
 
 if TYPE_CHECKING:
     from sci_interp.adapter import Adapter, Dataset
+    from sci_interp.axis import OnAxis
 
 __all__ = [
     "Commands",
     "add_data",
+    "add_like",
     "add_out",
+    "add_quarantine",
     "add_seed",
     "add_splits",
     "open_data",
+    "open_like",
     "parse_options",
     "parse_pairs",
     "parse_shares",
     "print_made",
+    "read_quarantine",
 ]
 
 #: What runs a command and returns its exit status (None is 0), what it does, and what tells the
@@ -57,6 +63,60 @@ def add_splits(parser: argparse.ArgumentParser) -> None:
     """Add the shares of the splits."""
     shares = ",".join(f"{split}=SHARE" for split in SPLITS)
     parser.add_argument("--splits", metavar=shares, help="shares of the blocks; they add up to 1")
+
+
+def add_like(parser: argparse._ActionsContainer) -> None:
+    """Add whose records in quarantine are left out."""
+    parser.add_argument(
+        "--like",
+        metavar="FOLDER",
+        help="of extract, encode or annotate: leave out the records that it left out",
+    )
+
+
+def add_quarantine(parser: argparse.ArgumentParser) -> None:
+    """Add what becomes of records that cannot be used."""
+    group = parser.add_argument_group("records that cannot be used")
+    group.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        default="raise",
+        help="stop at such a record (default), or leave it out, count it and list it",
+    )
+    group.add_argument(
+        "--most-quarantined",
+        type=float,
+        default=MOST_QUARANTINED,
+        metavar="SHARE",
+        help=f"largest share of the records that may be left out; {MOST_QUARANTINED:g} without it",
+    )
+    add_like(group)
+
+
+def open_like(chosen: argparse.Namespace) -> OnAxis | None:
+    """Return the artefact whose records in quarantine are left out."""
+    if chosen.like is None:
+        return None
+    from sci_interp.manifest import read_manifest
+
+    kind = read_manifest(chosen.like).kind
+    openers: Mapping[str, Callable[[str], OnAxis]] = {
+        "activations": si.ActivationStore.open,
+        "features": si.FeatureStore.open,
+        "annotations": si.AnnotationStore.open,
+    }
+    if kind not in openers:
+        raise InputError(f"--like {chosen.like} is {kind}", allowed=", ".join(openers))
+    return openers[kind](chosen.like)
+
+
+def read_quarantine(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return what the arguments of :func:`add_quarantine` say."""
+    return {
+        "on_error": chosen.on_error,
+        "most_quarantined": chosen.most_quarantined,
+        "like": open_like(chosen),
+    }
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:

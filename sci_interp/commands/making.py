@@ -14,12 +14,16 @@ from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES, PRECISIONS
 from .arguments import (
     Commands,
     add_data,
+    add_like,
     add_out,
+    add_quarantine,
     add_seed,
     add_splits,
+    open_like,
     parse_pairs,
     parse_shares,
     print_made,
+    read_quarantine,
 )
 from .batch import add_workers, makers_of, print_share, recipe_of, shard_of
 
@@ -43,6 +47,7 @@ def _add_extract(parser: argparse.ArgumentParser) -> None:
         help="shuffle the network's weights, or take decoys of the inputs",
     )
     add_splits(parser)
+    add_quarantine(parser)
     add_seed(parser)
     add_workers(parser)
     add_out(parser)
@@ -59,6 +64,7 @@ def _extract(chosen: argparse.Namespace) -> None:
         "out": chosen.out,
         "dtype": chosen.dtype,
         "fractions": parse_shares(chosen.splits),
+        **read_quarantine(chosen),
     }
     if shard is not None:
         print_share(chosen, extract_share(recipe, shard=shard, **given))
@@ -179,6 +185,7 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
         "--layer", action="append", help="of the network; may be repeated; the default without it"
     )
     add_splits(parser)
+    add_quarantine(parser)
 
 
 def _open_source(
@@ -189,6 +196,11 @@ def _open_source(
             f"{folders[0]} and --adapter {chosen.adapter} were given",
             allowed="stored activations, or a network that runs on the way",
         )
+    if folders and (chosen.like or chosen.on_error != "raise"):
+        raise InputError(
+            f"{folders[0]} was given with --on-error or --like",
+            allowed="a network that runs on the way: --adapter. What extract left out stays out",
+        )
     if folders:
         return _stack([si.ActivationStore.open(folder) for folder in folders])
     if not chosen.adapter:
@@ -197,8 +209,8 @@ def _open_source(
         )
     adapter, dataset = recipe_of(chosen).open_once()
     layers = chosen.layer or [adapter.default_layer]
-    shares = parse_shares(chosen.splits)
-    return _stack(list(si.stream(adapter, dataset, layers, fractions=shares).values()))
+    given = {"fractions": parse_shares(chosen.splits), **read_quarantine(chosen)}
+    return _stack(list(si.stream(adapter, dataset, layers, **given).values()))
 
 
 def _stack(sources: Sequence[_Source]) -> _Source | si.StackedSource:
@@ -231,6 +243,7 @@ def _encode(chosen: argparse.Namespace) -> None:
 def _add_annotate(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add_splits(parser)
+    add_like(parser)
     add_workers(parser)
     add_out(parser)
 
@@ -239,7 +252,11 @@ def _annotate(chosen: argparse.Namespace) -> None:
     from sci_interp.annotations import annotate_share
 
     recipe, shard = recipe_of(chosen), shard_of(chosen)
-    given: dict[str, Any] = {"out": chosen.out, "fractions": parse_shares(chosen.splits)}
+    given: dict[str, Any] = {
+        "out": chosen.out,
+        "fractions": parse_shares(chosen.splits),
+        "like": open_like(chosen),
+    }
     if shard is not None:
         print_share(chosen, annotate_share(recipe, shard=shard, **given))
         return

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sci_interp.adapter import Adapter, Dataset
+from sci_interp.axis import OnAxis
 from sci_interp.covariates import CovariateSource
 from sci_interp.features import FeatureStore, encode
 from sci_interp.schema import Split
@@ -23,6 +24,7 @@ def encode_covariates(
     fractions: Mapping[Split, float] | None = None,
     fit_on: Sequence[Split] = ("train",),
     progress: bool = True,
+    like: OnAxis | None = None,
 ) -> FeatureStore:
     """Store an adapter's covariates as features, ``"pressure anomaly -"``.
 
@@ -38,13 +40,15 @@ def encode_covariates(
         Splits from which mean, standard deviation and scale are taken.
     progress
         Show a progress bar.
+    like
+        A store or stream whose records in quarantine are left out here too.
 
     Raises
     ------
     InputError
         If the adapter knows none.
     """
-    source = CovariateSource(adapter, dataset, fractions=fractions)
+    source = CovariateSource(adapter, dataset, fractions=fractions, like=like)
     names = tuple(f"{item.name} {sign}" for sign in "+-" for item in source.covariates)
     projection = ChannelProjection.fit(source, fit_on)
     return encode(projection, source, out=out, names=names, progress=progress)

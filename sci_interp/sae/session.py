@@ -106,7 +106,7 @@ class Session:
             If the folder holds other work.
         """
         model = {"model": source.model["name"], "layer": source.layer}
-        settings = {**self.settings.as_json(), **model}
+        settings = {**self.settings.as_json(), **model, **source.axis.quarantine_settings()}
         inputs = {"activations": source.digest}
         finished = self.team.first(
             lambda: begin_artefact(self.folder, KIND, inputs=inputs, settings=settings)

@@ -136,6 +136,7 @@ def sweep(
         "model": " + ".join(dict.fromkeys(each.model["name"] for each in sources.values())),
         "layer": ", ".join(each.layer for each in sources.values()),
         "measured_on": list(measured_on),
+        **next(iter(sources.values())).axis.quarantine_settings(),
     }
     inputs = {f"activations {name}".strip(): each.digest for name, each in sources.items()}
     if not begin_artefact(folder, KIND, inputs=inputs, settings=request):
