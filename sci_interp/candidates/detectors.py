@@ -27,6 +27,8 @@ __all__ = ["choose_detectors", "select_detectors"]
 
 #: Bytes of the counts that are held at once.
 _COUNT_BYTES = 128 * 2**20
+#: Instances that a threshold must hit: the precision of one lucky token is 1.
+_MIN_HIT = 5
 
 
 def choose_detectors(
@@ -77,6 +79,9 @@ def select_detectors(
 ) -> list[Detector]:
     """Select features and thresholds by their hybrid F1 on the discovery half, without a test.
 
+    Of a feature's thresholds, those are compared that are precise enough, and hit enough instances
+    to tell; a feature that has none is no detector.
+
     Parameters
     ----------
     features, known
@@ -96,21 +101,22 @@ def select_detectors(
         counts = count_split(features, known, "discovery", labels=labels[first : first + size])
         active = at_or_above(counts.active)
         for at, label in enumerate(counts.labels.tolist()):
-            level, precision, score = _at_best_threshold(counts, active, at)
+            level, precision, score = _at_best_threshold(counts, active, at, min_precision)
             chosen = allowed[label]
             chosen = np.arange(features.n_features) if chosen is None else chosen
-            chosen = chosen[(precision[chosen] >= min_precision) & (score[chosen] > 0)]
+            chosen = chosen[score[chosen] > 0]
             best = chosen[np.argsort(-score[chosen], kind="stable")][:n_per_label]
             found += [Detector(int(x), label, int(level[x]), float(precision[x])) for x in best]
     return found
 
 
 def _at_best_threshold(
-    counts: Counts, active: NDArray[np.int64], at: int
+    counts: Counts, active: NDArray[np.int64], at: int, min_precision: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return level, precision and hybrid F1 of each feature where the latter is best.
 
-    Of equal thresholds the highest counts, as in the enrichment.
+    Thresholds below the precision asked, or with too few instances hit, have a hybrid F1 of 0. Of
+    equal thresholds the highest counts, as in the enrichment.
     """
     group = counts.group[at]
     table = Confusion(
@@ -121,7 +127,8 @@ def _at_best_threshold(
         hit=at_or_above(counts.instances[at]).astype(np.float64),
         instances=np.asarray(counts.n_instances[at], np.float64),
     )
-    score = table.hybrid_f1
+    fit = (table.precision >= min_precision) & (table.hit >= _MIN_HIT)
+    score = np.where(fit, table.hybrid_f1, 0.0)
     best = score.shape[1] - 1 - np.argmax(score[:, ::-1], axis=1)
     every = np.arange(len(best))
     return np.array(BIN_FLOORS)[best], table.precision[every, best], score[every, best]

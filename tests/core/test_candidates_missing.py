@@ -269,6 +269,48 @@ def test_detectors_are_those_best_on_discovery(codes, known) -> None:
     )
 
 
+def on_discovery(known, label: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Discovery tokens off a label, and its runs there."""
+    first, last = WORLD.axis.token_range(["discovery"])
+    found = known.read(first, last)
+    mine = found.label == label
+    runs = list(zip(found.start[mine].tolist(), found.stop[mine].tolist(), strict=True))
+    off = np.ones(last - first, bool)
+    for start, stop in runs:
+        off[start - first : stop - first] = False
+    return first + np.flatnonzero(off), runs
+
+
+def test_a_detector_fires_at_the_best_threshold_of_those_precise_enough(known) -> None:
+    """Its F1 is best where it fires on all of the label, and more often off it."""
+    off, runs = on_discovery(known, 0)
+    levels = np.zeros((WORLD.axis.n_tokens, 2), int)
+    for at, (start, stop) in enumerate(runs):
+        levels[start:stop] = 250 if at % 3 == 0 else 120
+    n_on = int((levels[:, 0] > 0).sum())
+    levels[off[: 3 * n_on // 2], 0] = 120  # precision 0.4 at 120, 1 at 250
+    levels[off[: 8 * n_on], 1] = 250  # precise at no threshold
+    codes = ArrayCodes.of(WORLD.axis, levels)
+    (found,) = select_detectors(codes, known, {0: None})
+    assert (found.feature, found.precision) == (0, 1.0)
+    assert 120 < found.level <= 250
+    (low,) = select_detectors(codes, known, {0: np.array([0])}, min_precision=0.3)
+    assert low.level <= 120 and low.precision == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_threshold_that_few_instances_reach_is_no_detector(known) -> None:
+    off, runs = on_discovery(known, 0)
+    levels = np.zeros((WORLD.axis.n_tokens, 2), int)
+    for start, stop in runs:
+        levels[start:stop] = 120
+    levels[off[: 3 * int((levels[:, 0] > 0).sum())]] = 120
+    for feature, n_reached in enumerate((4, 5)):
+        for start, _ in runs[:n_reached]:
+            levels[start, feature] = 250
+    found = select_detectors(ArrayCodes.of(WORLD.axis, levels), known, {0: None})
+    assert [(one.feature, one.precision) for one in found] == [(1, 1.0)]
+
+
 def test_the_queue_does_not_depend_on_stretches(codes, decoys, known, monkeypatch) -> None:
     first = queue_missing(codes, known, [SITE_DETECTOR], decoys=[decoys])
     monkeypatch.setattr(stretches, "STRETCH_TOKENS", 200)
