@@ -165,9 +165,9 @@ def calibrate(
     seed
         Seed of exchanges, shifts, permutations and the choice of features.
     null
-        ``"exchange"``: families exchange label tracks; counts site- and record-level links.
-        ``"shift"``: tracks are rotated inside records; counts site-level and positional links.
-        ``"both"``: one after the other; counts site-level links.
+        ``"exchange"``: families exchange label tracks; counts all links but positional ones.
+        ``"shift"``: tracks are rotated inside records; counts all but record-level ones.
+        ``"both"``: one after the other; counts site-level and regional links.
     out
         Folder of the result, which ``plot`` draws. The same request on a finished folder loads it.
     progress

@@ -18,16 +18,17 @@ from .selection import Selection
 __all__ = ["Design", "SplitSize", "describe_design", "format_design", "measure_splits"]
 
 NULLS = (
-    "local (labels rotated inside their records) and swap (labels exchanged between families of "
-    "similar records); a site-level link rejects both"
+    "local (labels rotated inside their records), swap (labels exchanged between families of "
+    "similar records) and joint (exchanged between families that have the label); a site-level "
+    "link rejects all"
 )
 WHOLE = (
     "; labels of whole records have the swap null alone, and their links are record-level at most"
 )
 GRID_NULLS = (
     "local (labels rotated by whole columns, one shift a block; labels of whole records shifted "
-    "from record to record inside their block) and swap (tracks of whole blocks exchanged inside "
-    "their season); a site-level link rejects both"
+    "from record to record inside their block), swap (tracks of whole blocks exchanged inside their "
+    "season) and joint (exchanged between blocks that have the label); a site-level link rejects all"
 )
 
 

@@ -2,11 +2,17 @@
 
 Every measure is a function of counts, and counts add up over families: a resample is a vector of
 family multiplicities, and all measures of all pairs follow from one matrix product.
+
+Few families carry a measure, and percentiles of resamples of few units lie too close together. They
+are therefore taken at the normal tails of Student's quantiles (the expanded percentile interval:
+Hesterberg, American Statistician 69:371, 2015), with as many degrees of freedom as families by
+Kish's number of their influences on the measure, less one. Plain percentiles are short on planted
+truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,8 +22,8 @@ from sci_interp.schema import SPLITS, Split
 
 from .chunks import Study, each_chunk
 from .measures import Confusion
-from .scores import PairList, count_families, count_label_families
-from .tracks import Entries, LabelTracks
+from .scores import count_families, count_label_families
+from .tracks import LabelTracks
 
 __all__ = ["MEASURES", "bootstrap_pairs"]
 
@@ -25,6 +31,8 @@ Floats = NDArray[np.float64]
 
 #: Measures that get an interval.
 MEASURES = ("log_odds", "f1", "hybrid_f1")
+#: Fewest families that degrees of freedom are taken of.
+FEWEST = 4
 #: Numbers of one temporary array.
 MAX_NUMBERS = 2**16
 
@@ -32,7 +40,7 @@ MAX_NUMBERS = 2**16
 def bootstrap_pairs(
     study: Study, pairs: pd.DataFrame, split: Split, *, n_bootstrap: int, level: float = 0.95
 ) -> pd.DataFrame:
-    """Return percentile intervals of pairs in one split.
+    """Return expanded percentile intervals of pairs in one split.
 
     Parameters
     ----------
@@ -65,13 +73,15 @@ def bootstrap_pairs(
         if tracks is not current:
             current = tracks
             weights = _resample(study, tracks, n_families, n_bootstrap)
-            totals = _label_totals(tracks, weights)
+            labels = _count_labels(tracks, weights)
         size = max(1, MAX_NUMBERS // max(3 * n_families, n_bootstrap))
         for first in range(0, len(piece), size):
             part = listed.part(first, first + size)
-            counts = _resampled_counts(study, entries, tracks, part, weights)
-            ends = _quantiles(counts, totals, part.label, level, study.selection.unit)
-            result.loc[piece.index[first : first + size]] = ends
+            counts = count_families(entries, tracks, part, n_threads=study.settings.n_threads)
+            drawn = np.stack([_multiply(weights, each).T for each in counts])
+            resampled = _measure(drawn, labels.totals[:, part.label], study.selection.unit)
+            n_effective = _effective_families(counts, labels, part.label, study.selection.unit)
+            result.loc[piece.index[first : first + size]] = _ends(resampled, n_effective, level)
     return result
 
 
@@ -88,27 +98,55 @@ def _resample(
     return weights
 
 
-def _label_totals(tracks: LabelTracks, weights: NDArray[np.uint8]) -> Floats:
-    """Return resampled n, Y and instances ``(3, n_labels, n_bootstrap)``."""
-    n_labels, size = len(tracks.labels), max(1, MAX_NUMBERS // weights.shape[1])
+class _LabelCounts(NamedTuple):
+    """What labels have in families and resamples; the three are n, Y and instances.
+
+    Attributes
+    ----------
+    totals : (3, n_labels, n_bootstrap) float64
+        In resamples.
+    known : (n_families,) float32
+        n of every family, the same for all labels.
+    owned : (2, n_labels, n_families) float32
+        Y and instances of every family.
+    """
+
+    totals: Floats
+    known: NDArray[np.float32]
+    owned: NDArray[np.float32]
+
+
+def _count_labels(tracks: LabelTracks, weights: NDArray[np.uint8]) -> _LabelCounts:
+    n_labels, n_families = len(tracks.labels), weights.shape[1]
+    size = max(1, MAX_NUMBERS // n_families)
     totals = np.empty((3, n_labels, len(weights)))
+    known = np.zeros(n_families, np.float32)
+    owned = np.empty((2, n_labels, n_families), np.float32)
     for start in range(0, n_labels, size):
         stop = min(start + size, n_labels)
-        for at, part in enumerate(count_label_families(tracks, start, stop)):
+        counts = count_label_families(tracks, start, stop)
+        known, owned[:, start:stop] = counts[0, 0].astype(np.float32), counts[1:]
+        for at, part in enumerate(counts):
             totals[at, start:stop] = _multiply(weights, part.T).T
-    return totals
+    return _LabelCounts(totals, known, owned)
 
 
-def _resampled_counts(
-    study: Study,
-    entries: Entries,
-    tracks: LabelTracks,
-    pairs: PairList,
-    weights: NDArray[np.uint8],
+def _effective_families(
+    counts: Floats, labels: _LabelCounts, label: NDArray[np.int64], unit: int
 ) -> Floats:
-    """Return resampled TP, X and hit instances ``(3, n_pairs, n_bootstrap)``."""
-    counts = count_families(entries, tracks, pairs, n_threads=study.settings.n_threads)
-    return np.stack([_multiply(weights, part).T for part in counts])
+    """Return Kish's number of the families' influences on every measure ``(n_measures, n_pairs)``.
+
+    The influence of a family is what the measure changes by when it is left out.
+    """
+    of_label = np.empty((3, counts.shape[1], len(label)))
+    of_label[0] = labels.known[:, None]
+    of_label[1:] = labels.owned[:, label].transpose(0, 2, 1)
+    of_pair, of_label = (x.sum(axis=1, keepdims=True) - x for x in (counts, of_label))
+    without = _measure(of_pair, of_label, unit)
+    influence = without - without.mean(axis=1, keepdims=True)
+    second, fourth = (influence**2).sum(axis=1), (influence**4).sum(axis=1)
+    found: Floats = np.divide(second**2, fourth, out=np.zeros(second.shape), where=fourth > 0)
+    return found
 
 
 def _multiply(weights: NDArray[np.uint8], counts: Floats) -> Floats:
@@ -121,18 +159,45 @@ def _multiply(weights: NDArray[np.uint8], counts: Floats) -> Floats:
     return np.concatenate(parts)
 
 
-def _quantiles(
-    counts: Floats, totals: Floats, label: NDArray[np.int64], level: float, unit: int
-) -> Floats:
+def _measure(counts: Floats, of_label: Floats, unit: int) -> Floats:
+    """Return measures ``(n_measures, ...)`` of TP, X, hits and of n, Y, instances ``(3, ...)``."""
     table = Confusion(
         true_positive=counts[0] / unit,
         active=counts[1] / unit,
-        positive=totals[1][label] / unit,
-        known=totals[0][label] / unit,
+        positive=of_label[1] / unit,
+        known=of_label[0] / unit,
         hit=counts[2],
-        instances=totals[2][label],
+        instances=of_label[2],
     )
-    tail = (1 - level) / 2
-    measures: Mapping[str, Floats] = {name: getattr(table, name) for name in MEASURES}
-    ends = [np.quantile(values, [tail, 1 - tail], axis=1) for values in measures.values()]
-    return np.concatenate(ends).T
+    return np.stack([getattr(table, name) for name in MEASURES])
+
+
+def _ends(resampled: Floats, n_effective: Floats, level: float) -> Floats:
+    """Return low and high of every measure ``(n_pairs, 2 n_measures)``.
+
+    Parameters
+    ----------
+    resampled : (n_measures, n_pairs, n_bootstrap) float64
+        The measures in resamples.
+    n_effective : (n_measures, n_pairs) float64
+        Families that carry each.
+    level
+        Nominal coverage.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    freedom = np.maximum(n_effective, FEWEST) - 1
+    tail = ndtr(stdtrit(freedom, (1 - level) / 2))
+    found = np.sort(resampled, axis=2)
+    low = _at_rank(found, tail)
+    high = _at_rank(found, 1 - tail)
+    return np.stack([low, high], axis=1).reshape(-1, low.shape[1]).T
+
+
+def _at_rank(found: Floats, share: Floats) -> Floats:
+    """Return quantiles of sorted rows by linear interpolation, each row's own share."""
+    place = share * (found.shape[2] - 1)
+    before = np.floor(place).astype(np.int64)
+    after = np.minimum(before + 1, found.shape[2] - 1)
+    low, high = (np.take_along_axis(found, at[..., None], axis=2)[..., 0] for at in (before, after))
+    return np.asarray(low + (place - before) * (high - low))

@@ -71,7 +71,7 @@ def enrich(
     """Link features to labels, with error rates, intervals and baselines.
 
     Thresholds are chosen and pairs screened on one half of the blocks; the pairs that pass are
-    tested on the other by permutation under two nulls, and both must be rejected. The halves then
+    tested on the other by permutation under three nulls, and all must be rejected. The halves then
     change places, and the findings are united at the false discovery rate ``q``.
 
     Parameters

@@ -30,8 +30,8 @@ sources below.
 ``average_precision``         sum of precision x gain in recall over all thresholds [4]
 ``log_odds``                  ln((TP+½)(TN+½) / ((FP+½)(FN+½))) [5]
 ``log_odds_low, log_odds_high, f1_low, f1_high, hybrid_f1_low, hybrid_f1_high``
-                              95 % interval of the measure, by the percentiles of resampled
-                              families [6]
+                              95 % interval of the measure, by percentiles of resampled families,
+                              expanded as few of them carry it [6]
 ``p_local, p_swap, p_joint``  (1 + exceedances) / (1 + draws) under each null [7]; only ``p_swap``
                               where a label covers whole records of any length; ``p_joint`` of
                               pairs whose other two are at most q / 2, the rest can be no link
@@ -71,7 +71,7 @@ sources below.
 [4]   as scikit-learn defines ``average_precision_score``
 [5]   Haldane, Annals of Human Genetics 20:309, 1956; Anscombe, Biometrika 43:461, 1956
 [6]   Efron, Annals of Statistics 7:1, 1979; of clusters: Field & Welsh, J. R. Stat. Soc. B 69:369,
-      2007
+      2007; expanded: Hesterberg, American Statistician 69:371, 2015
 [7]   Phipson & Smyth, Stat. Appl. Genet. Mol. Biol. 9:39, 2010; draws stop early: Besag &
       Clifford, Biometrika 78:301, 1991; statistics: :mod:`sci_interp.enrichment.scores` and
       :mod:`sci_interp.enrichment.family_means`

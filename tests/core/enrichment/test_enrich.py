@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
+from scipy import stats
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
@@ -226,7 +227,16 @@ def test_interval_equals_resampling_by_hand(world):
         drawn = random.integers(0, len(counts), len(counts))
         sums = np.array(counts, float)[drawn].sum(0)
         scores.append(Confusion(*sums, hit=np.array(0.0), instances=np.array(0.0)).f1)
-    low, high = np.quantile(np.array(scores), [0.025, 0.975])
+    sums = np.array(counts, float)
+    left_out = [
+        Confusion(*(sums.sum(0) - row), hit=np.array(0.0), instances=np.array(0.0)).f1
+        for row in sums
+    ]
+    influence = left_out - np.mean(left_out)
+    kish = (influence**2).sum() ** 2 / (influence**4).sum()
+    tail = stats.norm.cdf(stats.t.ppf(0.025, kish - 1))
+    assert 0.025 > 1.05 * tail > 0
+    low, high = np.quantile(np.array(scores), [tail, 1 - tail])
     assert found["f1_low"] == pytest.approx(low, abs=1e-12)
     assert found["f1_high"] == pytest.approx(high, abs=1e-12)
 
