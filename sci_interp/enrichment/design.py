@@ -27,8 +27,9 @@ WHOLE = (
 )
 GRID_NULLS = (
     "local (labels rotated by whole columns, one shift a block; labels of whole records shifted "
-    "from record to record inside their block), swap (tracks of whole blocks exchanged inside their "
-    "season) and joint (exchanged between blocks that have the label); a site-level link rejects all"
+    "from record to record inside their block), swap (tracks of whole blocks exchanged inside "
+    "their season) and joint (exchanged between blocks that have the label); a site-level link "
+    "rejects all"
 )
 
 
