@@ -13,10 +13,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+from heldout_again import HELDOUT_AGAIN
 from heldout_worlds import HELDOUT_NULLS, HELDOUT_PROTEINS, HELDOUT_WEATHER
 from planted_counts import Half
 from planted_data import FRACTIONS, Dataset, PlantedAdapter, World
-from planted_rules import GRID_RULES, OURS, RULES, Calls, Counted, Rule, apply_rules, call_ours
+from planted_rules import (
+    GRID_RULES,
+    OURS,
+    OURS_WIDER,
+    RULES,
+    Calls,
+    Counted,
+    Rule,
+    apply_rules,
+    call_ours,
+)
 from planted_scores import (
     Population,
     measure_population,
@@ -59,8 +70,6 @@ class Planted:
         Rules beside ours.
     n_candidates : int
         Replicates, the first ones, of which candidates are asked for.
-    apart : str
-        A kind of trap without which the rate of ours is shown too.
     """
 
     title: str
@@ -68,7 +77,6 @@ class Planted:
     number: int
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     n_candidates: int = 0
-    apart: str = ""
 
     def build(self, seed: int, replicate: int) -> World:
         """Draw one replicate."""
@@ -80,7 +88,7 @@ class Planted:
 
     def format(self, found: list[dict[str, Any]]) -> list[str]:
         """Return the tables of replicates, as lines of Markdown."""
-        return format_linking(found, self.apart) if self.law.linked else format_nulls(found)
+        return format_linking(found) if self.law.linked else format_nulls(found)
 
     def draw_population(self, seed: int) -> Iterator[World]:
         """Yield large worlds of the linked features alone."""
@@ -127,12 +135,9 @@ WORLDS: Mapping[str, Planted | Learned] = {
     "sae-sequences": Learned("autoencoders on sequences", SAE_SEQUENCES, 5),
     "sae-grid": Learned("autoencoders on a grid", SAE_GRID, 6),
     "heldout-proteins": Planted(
-        "held out: proteins",
-        HELDOUT_PROTEINS,
-        7,
-        n_candidates=20,
-        apart="owning families, same end",
+        "held out before the joint null: proteins", HELDOUT_PROTEINS, 7, n_candidates=20
     ),
+    "heldout-again": Planted("held out: proteins", HELDOUT_AGAIN, 10, n_candidates=20),
     "heldout-weather": Planted("held out: weather", HELDOUT_WEATHER, 8, {**RULES, **GRID_RULES}),
     "heldout-null": Planted("held out: pure null, protein-like", HELDOUT_NULLS, 9),
 }
@@ -157,10 +162,12 @@ def run_planted(planted: Planted, seed: int, replicate: int, folder: Path) -> di
         known = world.annotate(Path(temporary) / "annotations")
         begun = time.monotonic()
         result = si.enrich(world.features, known, seed=replicate, n_threads=1, progress=False)
-        ours = Calls(call_ours(world, result), time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        ours = Calls(call_ours(world, result), seconds)
+        wider = Calls(call_ours(world, result, ("site", "regional")), seconds)
         found["gb"] = _peak_gb()
         counted = Counted(world, known)
-        calls = {OURS: ours, **apply_rules(counted, planted.rules)}
+        calls = {OURS: ours, OURS_WIDER: wider, **apply_rules(counted, planted.rules)}
         found["rules"] = {name: score_calls(world, one) for name, one in calls.items()}
         if world.linked.any():
             population = _population(planted, seed, folder)

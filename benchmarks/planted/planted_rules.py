@@ -6,7 +6,7 @@ Every rule chooses thresholds on the discovery half. Ours also tests the other w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -22,11 +22,13 @@ from sci_interp.enrichment.measures import Confusion
 from sci_interp.enrichment.significance import adjust_p
 from sci_interp.enrichment.sparse_probes import measure_sparse_probes
 
-__all__ = ["OURS", "RULES", "Calls", "Counted", "apply_rules", "call_ours"]
+__all__ = ["OURS", "OURS_WIDER", "RULES", "Calls", "Counted", "apply_rules", "call_ours"]
 
 Floats = NDArray[np.float64]
 Q = 0.05
 OURS = "**our protocol**"
+#: The protocol without the joint null.
+OURS_WIDER = "the same, regional links too"
 #: Draws of the circular shift in time.
 N_SHIFTS = 1_000
 
@@ -91,9 +93,11 @@ class Counted:
         return best
 
 
-def call_ours(world: World, result: si.EnrichmentResult) -> NDArray[np.bool_]:
-    """Return the site-level links of a result as pairs ``(n_labels, n_features)``."""
-    return _pairs(world, result.table[result.table["class"] == "site"])
+def call_ours(
+    world: World, result: si.EnrichmentResult, classes: Sequence[str] = ("site",)
+) -> NDArray[np.bool_]:
+    """Return the links of some classes as pairs ``(n_labels, n_features)``."""
+    return _pairs(world, result.table[result.table["class"].isin(classes)])
 
 
 def _pairs(world: World, rows: object) -> NDArray[np.bool_]:

@@ -104,16 +104,8 @@ def _describe(found: list[Found]) -> str:
     )
 
 
-def format_linking(found: list[Found], apart: str = "") -> list[str]:
-    """Return the tables of a world with planted links.
-
-    Parameters
-    ----------
-    found
-        Replicates.
-    apart
-        A kind of trap without which the rate of ours is shown too.
-    """
+def format_linking(found: list[Found]) -> list[str]:
+    """Return the tables of replicates of a world with planted links."""
     lines = [
         "| rule | FDR | P(any) | power, clear | power, sub-concept | seconds |",
         "|---" * 6 + "|",
@@ -122,22 +114,7 @@ def format_linking(found: list[Found], apart: str = "") -> list[str]:
         cells = [str(cell) for cell in _of_rule(found, rule).values()]
         seconds = np.median([one["rules"][rule]["seconds"] for one in found])
         lines.append(f"| {rule} | {' | '.join(cells)} | {seconds:.1f} |")
-    if apart:
-        first = next(iter(found[0]["rules"]))
-        lines += ["", _format_apart([one["rules"][first] for one in found], apart)]
     return [*lines, "", *_format_traps(found), *_format_intervals(found), *_format_listed(found)]
-
-
-def _format_apart(scores: list[Found], kind: str) -> str:
-    left_out = [score["false_by_kind"].get(kind, 0) for score in scores]
-    rate = mean_of(
-        (score["n_false"] - less) / max(score["n_calls"] - less, 1)
-        for score, less in zip(scores, left_out, strict=True)
-    )
-    return (
-        f"Features of the kind *{kind}* share both what the local and what the swap null keep, "
-        f"which neither null excludes; without them our FDR is {rate}."
-    )
 
 
 def _of_rule(found: list[Found], rule: str) -> dict[str, Mean]:

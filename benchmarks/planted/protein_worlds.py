@@ -112,6 +112,21 @@ def at_the_head(
     return fire(random, families, draw_sites(random, families, concept))
 
 
+def owners_at_the_end(
+    random: Random, families: Families, target: int, labels: list[Sites]
+) -> Activity:
+    """Trap of two nulls at once: the same end of the chain as the label, in its families alone.
+
+    Inside these families and this region its place is independent of the label's.
+    """
+    own = labels[target]
+    owners, first = np.unique(own.family, return_index=True)
+    at_head = own.start[first] < families.length[owners] / 2
+    width, near = random.integers(4, 9, len(owners)), random.integers(0, 20, len(owners))
+    start = np.where(at_head, near, families.length[owners] - width - near)
+    return fire(random, families, Sites(owners, start, start + width))
+
+
 def in_long_runs(
     random: Random,
     families: Families,
@@ -157,6 +172,8 @@ def single_tokens(
 
 
 #: Traps that imitate a label, and nulls that imitate none (their label is of no account).
+#: The trap of two nulls at once.
+SAME_END = "owning families, same end"
 TRAPS: Mapping[str, Trap] = {
     "owning families, elsewhere": moved_elsewhere,
     "head of the chain": at_the_head,
@@ -164,6 +181,7 @@ TRAPS: Mapping[str, Trap] = {
     "one giant family": in_one_giant,
     "sticky null": sticky,
     "single tokens": single_tokens,
+    SAME_END: owners_at_the_end,
 }
 IDENTITY = "token identity"
 #: Kinds of hidden concepts, and where their motif lies.
@@ -196,8 +214,10 @@ PROTEINS = Law(
         "one giant family": 20,
         "sticky null": 130,
         "single tokens": 80,
+        SAME_END: 6,
     },
     traps=TRAPS,
+    targets={SAME_END: (2, 3)},
 )
 #: Nothing linked, and no place shared: an error here is an error of the test.
 PROTEIN_NULLS = Law(

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "planted"))
 planted_data = pytest.importorskip("planted_data")
 families_ = pytest.importorskip("planted_families")
 heldout = pytest.importorskip("heldout_worlds")
+again = pytest.importorskip("heldout_again")
 proteins = pytest.importorskip("protein_worlds")
 rules = pytest.importorskip("planted_rules")
 weather = pytest.importorskip("weather_worlds")
@@ -142,13 +143,48 @@ def test_held_out_traps_stay_off_their_label_or_at_its_end():
     behind = heldout.behind_the_label(random, families, 0, [label])
     strong = behind.token[behind.value > 0.3]
     assert not track[strong].any()
-    ends = heldout.owners_at_the_end(random, families, 0, [label])
+    ends = proteins.owners_at_the_end(random, families, 0, [label])
     strong = ends.token[ends.value > 0.3]
     record = np.searchsorted(families.axis.record_starts, strong, "right") - 1
     assert {int(family) for family in record // 2} <= owners
     assert (families.axis.record_starts[record + 1] - strong <= 40).mean() > 0.95
     steps = heldout.periodic(random, families, 0, [label])
     assert len(steps.token) > 0.03 * families.axis.n_tokens
+
+
+def test_later_held_out_traps_share_families_or_places_and_not_sites():
+    random = np.random.default_rng(9)
+    families = families_.draw_families(
+        random, np.full(60, 1), np.full(60, 200), name="x", fractions=planted_data.FRACTIONS
+    )
+    starts = families.axis.record_starts
+    label = families_.draw_sites(random, families, families_.Concept(0.5, (8, 12), 1, "head"))
+    track = np.zeros(families.axis.n_tokens, bool)
+    placed = families_.place_sites(families, label)
+    track[planted_data.tokens_of(placed.start, placed.stop)[1]] = True
+    owners = {int(family) for family in label.family}
+
+    def strong_of(draw):
+        drawn = draw(random, families, 0, [label])
+        strong = drawn.token[drawn.value > 0.6]  # stray activity is weaker
+        return strong, np.searchsorted(starts, strong, "right") - 1
+
+    for draw in (again.place_of_another, again.near_the_label, again.owners_other_sites):
+        strong, record = strong_of(draw)
+        assert set(record.tolist()) <= owners and len(strong) > 40
+    strong, _ = strong_of(again.near_the_label)
+    assert not track[strong].any()
+    strong, record = strong_of(again.place_of_another)
+    assert (strong - starts[record] < 20).mean() > 0.95, "where others have it: at the head"
+    strong, record = strong_of(again.ends_of_owners_and_others)
+    away = np.minimum(strong - starts[record], starts[record + 1] - 1 - strong)
+    assert away.max() < 45 and not set(record.tolist()) <= owners
+    strong, record = strong_of(again.middle_of_the_chain)
+    place = (strong - starts[record]) / (starts[record + 1] - starts[record])
+    assert place.min() > 0.3 and place.max() < 0.75
+    lively = again.lively_records(random, families, 0, [label])
+    count = np.bincount(np.searchsorted(starts, lively.token, "right") - 1, minlength=60)
+    assert count.max() > 4 * max(count.min(), 1)
 
 
 def test_storms_move_and_traps_share_only_what_they_should():
@@ -193,7 +229,10 @@ def test_our_protocol_keeps_its_rate_and_finds_what_is_planted(world, tmp_path):
     called = run_ours(world, tmp_path / "annotations") & world.judged
     false = (called & ~world.linked).sum()
     assert false <= 0.05 * called.sum() + 2 * np.sqrt(0.05 * called.sum())
-    assert called[world.of_kind("clear")].mean() >= 0.9
+    # A label at one place of every chain is regional at most.
+    inside = np.array([concept.place == "anywhere" for concept in SMALL.labels])
+    clear = np.flatnonzero(np.array(world.kind) == "clear")
+    assert called[world.target[clear], clear][inside[world.target[clear]]].mean() >= 0.9
 
 
 def test_our_protocol_tells_storms_from_season_map_and_strong_years(tmp_path):
