@@ -166,12 +166,12 @@ def test_later_held_out_traps_share_families_or_places_and_not_sites():
 
     def strong_of(draw):
         drawn = draw(random, families, 0, [label])
-        strong = drawn.token[drawn.value > 0.6]  # stray activity is weaker
+        strong = drawn.token[drawn.value > 0.55]  # stray activity is weaker
         return strong, np.searchsorted(starts, strong, "right") - 1
 
     for draw in (again.place_of_another, again.near_the_label, again.owners_other_sites):
         strong, record = strong_of(draw)
-        assert set(record.tolist()) <= owners and len(strong) > 40
+        assert set(record.tolist()) <= owners and len(strong) > 10
     strong, _ = strong_of(again.near_the_label)
     assert not track[strong].any()
     strong, record = strong_of(again.place_of_another)
