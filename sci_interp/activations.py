@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import overload
 
 from .adapter import Adapter, Dataset
-from .axis import OnAxis, quarantine_of
+from .axis import OnAxis, TokenAxis, quarantine_of
 from .errors import StoreError
 from .executors import Shard, Workers
 from .extraction import Extraction
@@ -118,6 +118,7 @@ def stream(
         left_out=quarantine_of(like),
         progress=progress,
     )
+    _tell(network.axis, progress=progress)
     streams = {name: ActivationStream.of_pass(network, name) for name in layers}
     return streams[layer] if isinstance(layer, str) else streams
 
@@ -254,7 +255,7 @@ def extract(
                 extraction.fill(unfinished, progress=progress)
     stores = {layer: ActivationStore.open(folder) for layer, folder in folders}
     _require_alike(extraction, list(stores.values()))
-    _tell(next(iter(stores.values())), progress=progress)
+    _tell(next(iter(stores.values())).axis, progress=progress)
     return stores[layer] if isinstance(layer, str) else stores
 
 
@@ -321,8 +322,8 @@ def _require_alike(extraction: Extraction, stores: Sequence[ActivationStore]) ->
             )
 
 
-def _tell(store: ActivationStore, *, progress: bool) -> None:
+def _tell(axis: TokenAxis, *, progress: bool) -> None:
     """Say what was left out."""
     if progress:
-        for line in store.axis.describe_quarantine():
+        for line in axis.describe_quarantine():
             sys.stderr.write(line + "\n")

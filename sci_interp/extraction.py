@@ -188,7 +188,8 @@ class Extraction:
                 f"{left_out[0].format()}",
                 todo='Give on_error="quarantine", or --on-error quarantine, or another folder',
             )
-        tolerance.require_few((*self.axis.quarantine, *left_out), self.axis.n_read)
+        if tolerance.quarantines:
+            tolerance.require_few((*self.axis.quarantine, *left_out), self.axis.n_read)
 
     def _run(
         self, shards: Mapping[str, range], keep: Mapping[str, _Keep], *, stop: int, progress: bool

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from .errors import InputError, NotFiniteError, SciInterpError, StoreError
+from .texts import clean
 
 __all__ = [
     "ATTRIBUTE",
@@ -80,7 +81,8 @@ class Quarantined:
         is_new = self.layer and repr(self.layer) not in self.reason
         place = [f"layer {self.layer!r}"] if is_new else []
         place += [] if self.token is None else [f"token {self.token}"]
-        return f"{self.record}: {self.reason}" + (f" ({', '.join(place)})" if place else "")
+        text = f"{self.record}: {self.reason}" + (f" ({', '.join(place)})" if place else "")
+        return clean(text, keep="")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sci_interp.errors import InputError
+
 from .fields import Fields
 from .times import Times, day_of_year, hour_of, hours_since
 
@@ -81,12 +83,20 @@ class Climatology:
 def fit_climatology(fields: Fields, variables: Sequence[str]) -> Climatology:
     """Fit the climatology of some variables over all times, reading a part at a time.
 
+    Times at which a variable has missing or infinite values have no part in its fit, unless missing
+    values are meant.
+
     Parameters
     ----------
     fields
         The fields.
     variables
         Canonical names.
+
+    Raises
+    ------
+    InputError
+        If a variable has such values at every time.
     """
     hours = hours_since(fields.times)
     years = (hours[-1] - hours[0]) / 24.0 / _DAYS
@@ -101,21 +111,28 @@ def fit_climatology(fields: Fields, variables: Sequence[str]) -> Climatology:
 def _fit(fields: Fields, name: str, n_terms: int) -> VariableClimatology:
     n_times, (n_rows, n_columns) = len(fields.times), fields.grid.shape
     # Departures from the first field keep the sums of squares small.
-    first = fields.read(name, slice(0, 1))[0].astype(np.float64)
+    first = fields.read(name, slice(0, 1), allow_missing=True)[0].astype(np.float64)
+    if not fields.allows_missing:
+        first = np.where(np.isfinite(first), first, 0.0)
     gram = np.zeros((n_terms, n_terms))
     moments = np.zeros((n_terms, n_rows * n_columns))
     squares = np.zeros(n_rows * n_columns)
-    step = max(1, _CHUNK // first.size)
+    step, n_whole = max(1, _CHUNK // first.size), 0
     for start in range(0, n_times, step):
         part = slice(start, min(start + step, n_times))
-        values = (fields.read(name, part) - first).reshape(-1, first.size)
-        terms = _terms(fields.times[part], n_terms)
+        read = fields.read(name, part, allow_missing=True)
+        whole = np.isfinite(read).all(axis=(1, 2)) | fields.allows_missing
+        n_whole += int(whole.sum())
+        values = (read[whole] - first).reshape(-1, first.size)
+        terms = _terms(fields.times[part], n_terms)[whole]
         gram += terms.T @ terms
         moments += terms.T @ values
         squares += (values**2).sum(axis=0)
     coefficients = np.asarray(np.linalg.lstsq(gram, moments, rcond=None)[0], np.float64)
     rest = np.clip(squares - (coefficients * moments).sum(axis=0), 0.0, None)
-    deviation = np.sqrt(rest / n_times).reshape(first.shape)
+    if n_whole == 0:
+        raise InputError(f"{name!r} has missing or infinite values at every time")
+    deviation = np.sqrt(rest / n_whole).reshape(first.shape)
     # A single time has no spread: departures from it are zero whatever they are divided by.
     least = float(deviation.max()) / 1000.0 or 1.0
     coefficients = coefficients.reshape(n_terms, *first.shape)

@@ -194,7 +194,9 @@ class WeatherDataset:
         for start in range(0, n_times, _PROBE_STEP):
             part = slice(start, min(start + _PROBE_STEP, n_times))
             normal = self.climatology.normal(name, self.fields.times[part])
-            values = self.fields.read(name, part) - normal
+            values = self.fields.read(name, part, allow_missing=True) - normal
+            # A missing value is taken for the normal one.
+            values = np.where(np.isfinite(values), values, np.float32(0.0))
             parts.append(values[:, ::stride, ::stride].reshape(len(values), -1))
         area = np.broadcast_to(self.fields.grid.row_weights()[:, None], (rows, columns))
         runs = [(a, min(b, n_times)) for a, b in self.fields.runs() if a < n_times]

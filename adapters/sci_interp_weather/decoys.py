@@ -49,8 +49,17 @@ def _reader(dataset: WeatherDataset, name: str, seed: int) -> Reader:
     kept: dict[int, NDArray[np.float32]] = {}
 
     def make(index: NDArray[np.int64]) -> NDArray[np.float32]:
+        found = fields.read(name, index, allow_missing=True)
+        # A field that lacks values has no decoy; neither does it hinder those of other times.
+        whole = np.isfinite(found).all(axis=(1, 2)) | fields.allows_missing
+        made = np.full(found.shape, np.nan, np.float32)
+        if whole.any():
+            made[whole] = randomise(index[whole], found[whole])
+        return made
+
+    def randomise(index: NDArray[np.int64], found: NDArray[np.float32]) -> NDArray[np.float32]:
         times = fields.times[index]
-        anomalies = climatology.standardise(name, fields.read(name, index), times)
+        anomalies = climatology.standardise(name, found, times)
         for group in np.unique(groups[index]).tolist():
             here = groups[index] == group
             anomalies[here] = turn_phases(anomalies[here], f"decoy/{seed}/{group}")

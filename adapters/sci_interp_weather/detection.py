@@ -119,19 +119,36 @@ class FieldReader:
     ----------
     fields
         Where to read.
+    strict
+        Refuse missing and infinite values, where nothing could be unknown.
     """
 
-    def __init__(self, fields: Fields) -> None:
+    def __init__(self, fields: Fields, *, strict: bool = False) -> None:
         self._fields = fields
+        self._strict = strict
         n_bytes = 4 * int(np.prod(fields.grid.shape))
         self._n = max(1, min(512, _CHUNK_BYTES // n_bytes))
         self._held: dict[str, tuple[int, NDArray[np.float32]]] = {}
 
     def at(self, name: str, index: int) -> NDArray[np.float32]:
-        """Return one variable at one time ``(n_lat, n_lon)``."""
+        """Return one variable at one time ``(n_lat, n_lon)``, NaN where it is missing or infinite.
+
+        Detectors know nothing there; what the network reads is refused where it is read.
+
+        Raises
+        ------
+        InputError
+            If a strict reader finds such a value.
+        """
         start = index - index % self._n
         if name not in self._held or self._held[name][0] != start:
             stop = min(start + self._n, len(self._fields))
-            self._held[name] = (start, self._fields.read(name, slice(start, stop)))
+            self._held[name] = (start, self._read(name, slice(start, stop)))
         held = self._held[name][1]
         return np.asarray(held[index - start])
+
+    def _read(self, name: str, part: slice) -> NDArray[np.float32]:
+        if self._strict:
+            return self._fields.read(name, part)
+        read = self._fields.read(name, part, allow_missing=True)
+        return np.where(np.isfinite(read), read, np.float32(np.nan))

@@ -105,6 +105,11 @@ class Fields:
         )
 
     @property
+    def allows_missing(self) -> bool:
+        """Whether missing values are meant, and passed on."""
+        return self._allow_missing
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """Canonical names, in the order they were asked for."""
         return tuple(self._readers)
@@ -150,9 +155,22 @@ class Fields:
         return [(self.time_labels[i - 1], self.time_labels[i]) for i in starts]
 
     def read(
-        self, name: str, index: NDArray[np.int64] | Sequence[int] | slice
+        self,
+        name: str,
+        index: NDArray[np.int64] | Sequence[int] | slice,
+        *,
+        allow_missing: bool = False,
     ) -> NDArray[np.float32]:
         """Return one variable ``(n, n_lat, n_lon)`` at the times asked for, in that order.
+
+        Parameters
+        ----------
+        name
+            Canonical name of the variable.
+        index
+            Places of the times.
+        allow_missing
+            Pass on what is missing or infinite, for those who look for it.
 
         Raises
         ------
@@ -174,14 +192,19 @@ class Fields:
             )
         distinct, back = np.unique(wanted, return_inverse=True)
         values = self._readers[name](distinct)
-        self._check_finite(name, distinct, values)
+        if not allow_missing:
+            self._check_finite(name, distinct, values)
         return values if np.array_equal(distinct, wanted) else values[back]
 
     def blocks(self, name: str, n_bytes: int = _DIGEST_BLOCK) -> Iterator[NDArray[np.float32]]:
-        """Yield a variable in order of time, in pieces ``(n, n_lat, n_lon)`` of some bytes."""
+        """Yield a variable in order of time, in pieces ``(n, n_lat, n_lon)`` of some bytes.
+
+        What is missing comes as it is: a field that cannot be used is a part of the content.
+        """
         n_each = max(1, n_bytes // (4 * self.grid.latitude.size * self.grid.longitude.size))
         for start in range(0, len(self), n_each):
-            yield self.read(name, slice(start, min(start + n_each, len(self))))
+            part = slice(start, min(start + n_each, len(self)))
+            yield self.read(name, part, allow_missing=True)
 
     @cached_property
     def digest(self) -> str:

@@ -84,7 +84,7 @@ class MaskReader:
         places : (n_times,) int64
             Where among its times those of the annotated fields are.
         """
-        reader = FieldReader(masks)
+        reader = FieldReader(masks, strict=True)
         return cls(lambda index: reader.at(name, int(places[index])) >= _HALF, lambda: masks.digest)
 
     @classmethod

@@ -23,6 +23,7 @@ from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import Candidates
 from sci_interp.feature_store import FeatureStore
 from sci_interp.manifest import write_atomically
+from sci_interp.quarantine import Quarantined
 from sci_interp.schema import BLOCK, SPLIT, SPLITS
 from sci_interp.texts import clean
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 _N_LINKS, _N_CANDIDATES = 60, 30
+#: Records in quarantine that are named.
+_MOST_NAMED = 10
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -234,6 +237,7 @@ def _facts(
         ("Layer", str(features.manifest.settings.get("layer", ""))),
         ("Features", show(features.n_features)),
         ("Records", f"{len(records):,} with {features.axis.n_tokens:,} tokens"),
+        ("Quarantined", _left_out(features.axis.quarantine)),
         ("Blocks", f"{records[BLOCK].nunique():,}: {splits}"),
         ("Labels", f"{n_findings:,}, and {len(known.labels) - n_findings:,} nuisances"),
         ("Data", dataset.digest[:16]),
@@ -241,6 +245,16 @@ def _facts(
         ("Protocol", str(result.settings.get("protocol", ""))),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _left_out(found: Sequence[Quarantined]) -> str:
+    """Return what was left out, in words; nothing where nothing was."""
+    if not found:
+        return ""
+    n_tokens = sum(each.n_tokens for each in found)
+    names = ", ".join(each.record for each in found[:_MOST_NAMED])
+    more = " ..." if len(found) > _MOST_NAMED else ""
+    return f"{len(found):,} more, with {n_tokens:,} tokens, cannot be used: {names}{more}"
 
 
 def _headlines(result: EnrichmentResult, candidates: Candidates) -> list[tuple[str, str, str]]:

@@ -88,8 +88,8 @@ def test_a_mask_in_files_is_read_a_few_times_at_once(monkeypatch: pytest.MonkeyP
     read: list[int] = []
     plain_read = Fields.read
 
-    def counted(self: Fields, name: str, index: slice) -> np.ndarray:
-        values = plain_read(self, name, index)
+    def counted(self: Fields, name: str, index: slice, **options: bool) -> np.ndarray:
+        values = plain_read(self, name, index, **options)
         read.append(len(values))
         return values
 
