@@ -28,7 +28,7 @@ from .positions import active_positions
 from .scores import PairList
 from .selection import Direction
 from .significance import N_SHIFTS
-from .swap_null import exchange_table
+from .swap_null import exchange_table, prepare_exchange
 from .tracks import Entries, Runs
 from .units import Units
 
@@ -209,7 +209,11 @@ def swap_statistics(
 ) -> None:
     """Write T as observed and in every draw ``(1 + n_draws,)``, one permutation a draw."""
     position = active_positions(entries, pair[0], pair[1])
-    scores, cells, bounds, own, by_feature = exchange_table(position, units, runs, pair[2])
+    exchange = prepare_exchange(position, units, runs, pair[2])
+    scores = exchange_table(exchange, units, runs, pair[2])
+    cells, bounds, own, by_feature = (
+        exchange.cells, exchange.bounds, exchange.own, exchange.by_feature
+    )  # fmt: skip
     out[0] = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
     for draw in range(len(out) - 1):
         total, squares = 0.0, 0.0

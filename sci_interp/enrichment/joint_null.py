@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .kernel import compiled, next_below
 from .local_null import studentise
 from .positions import active_positions
-from .swap_null import exchange_table, swap_exceedances
+from .swap_null import exchange_table, prepare_exchange, swap_exceedances
 from .tracks import Entries, Runs
 from .units import Units
 
@@ -105,7 +105,9 @@ def joint_statistics(
     if _is_whole(owners, units):
         return False
     position = active_positions(entries, pair[0], pair[1])
-    scores, cells, bounds, own, _ = exchange_table(position, owners, runs, pair[2])
+    exchange = prepare_exchange(position, owners, runs, pair[2])
+    scores = exchange_table(exchange, owners, runs, pair[2])
+    cells, bounds, own = exchange.cells, exchange.bounds, exchange.own
     out[0] = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
     deck = np.empty(len(owners.member), np.int64)
     state = np.empty(1, np.uint64)

@@ -14,6 +14,8 @@ beyond the shorter of the two records' ends meet nothing.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,7 @@ from .steps import expected_overlap
 from .tracks import Entries, Runs
 from .units import Units, weight_before
 
-__all__ = ["exchange_score", "swap_exceedances"]
+__all__ = ["Exchange", "exchange_score", "exchange_table", "prepare_exchange", "swap_exceedances"]
 
 Ints = NDArray[np.int64]
 
@@ -168,46 +170,88 @@ def _choose_rows(
     return rows[:n_rows], cells[: n_rows + 1], bounds, by_feature
 
 
-@compiled
-def exchange_table(
-    position: Ints, units: Units, runs: Runs, label: int
-) -> tuple[NDArray[np.float64], Ints, Ints, Ints, NDArray[np.bool_]]:
-    """Score every exchange that can matter.
+class Exchange(NamedTuple):
+    """A pair's tracks and the exchanges of label tracks that can matter to them.
 
     Only families with the feature and families with the label can score. In every stratum the
     fewer of the two are given distinct random partners among all its families, which is how a
     random permutation looks from their side.
 
-    Returns
-    -------
-    scores : (n_cells,) float64
-        U of every row with every family of its stratum.
-    cells, bounds : int64 arrays
-        First cell of every row, first row of every stratum.
+    Attributes
+    ----------
+    position, first, before
+        Active known coordinates, the first of them in every record, and the weight before each.
+    has_feature, has_label : (n_families,) bool
+        Families with each.
+    rows : (n_rows,) int64
+        The families that are given partners, by stratum.
+    cells : (n_rows + 1,) int64
+        First cell of every row; a row has one cell per family of its stratum.
     own : (n_rows,) int64
         Cell of every row with itself: the observed state.
+    bounds : (n_strata + 1,) int64
+        First row of every stratum.
     by_feature : (n_strata,) bool
         Whether the stratum's rows are families with the feature, and not with the label.
     """
+
+    position: Ints
+    first: Ints
+    before: NDArray[np.float64]
+    has_feature: NDArray[np.bool_]
+    has_label: NDArray[np.bool_]
+    rows: Ints
+    cells: Ints
+    own: Ints
+    bounds: Ints
+    by_feature: NDArray[np.bool_]
+
+
+@compiled
+def prepare_exchange(position: Ints, units: Units, runs: Runs, label: int) -> Exchange:
+    """Return what the scores of exchanges are made of."""
     first, before = split_by_record(position, units), weight_before(position, units)
     has_feature = _active_families(first, units)
     has_label = _active_families(runs.record[label], units)
     rows, cells, bounds, by_feature = _choose_rows(has_feature, has_label, units)
-    scores = np.zeros(cells[-1])
     own = np.empty(len(rows), np.int64)
     for stratum in range(len(bounds) - 1):
-        members = units.member[units.stratum[stratum] : units.stratum[stratum + 1]]
-        for row in range(bounds[stratum], bounds[stratum + 1]):
-            for place in range(len(members)):
-                pair = (rows[row], members[place])
-                if not by_feature[stratum]:
-                    pair = (members[place], rows[row])
-                cell = cells[row] + place
-                if members[place] == rows[row]:
-                    own[row] = cell
-                if has_feature[pair[0]] and has_label[pair[1]]:
-                    scores[cell] = exchange_score(position, before, first, units, runs, label, pair)
-    return scores, cells, bounds, own, by_feature
+        row = bounds[stratum]
+        for place in range(units.stratum[stratum], units.stratum[stratum + 1]):
+            if row < bounds[stratum + 1] and units.member[place] == rows[row]:
+                own[row] = cells[row] + place - units.stratum[stratum]
+                row += 1
+    return Exchange(
+        position, first, before, has_feature, has_label, rows, cells, own, bounds, by_feature
+    )
+
+
+@compiled
+def score_cell(
+    exchange: Exchange, units: Units, runs: Runs, label: int, stratum: int, row: int, place: int
+) -> float:
+    """Return U of a row with the family at a place of its stratum."""
+    other = units.member[units.stratum[stratum] + place]
+    pair = (exchange.rows[row], other)
+    if not exchange.by_feature[stratum]:
+        pair = (other, exchange.rows[row])
+    if not (exchange.has_feature[pair[0]] and exchange.has_label[pair[1]]):
+        return 0.0
+    return exchange_score(
+        exchange.position, exchange.before, exchange.first, units, runs, label, pair
+    )
+
+
+@compiled
+def exchange_table(exchange: Exchange, units: Units, runs: Runs, label: int) -> NDArray[np.float64]:
+    """Return U of every row with every family of its stratum ``(n_cells,)``."""
+    scores = np.empty(exchange.cells[-1])
+    for stratum in range(len(exchange.bounds) - 1):
+        for row in range(exchange.bounds[stratum], exchange.bounds[stratum + 1]):
+            for cell in range(exchange.cells[row], exchange.cells[row + 1]):
+                place = cell - exchange.cells[row]
+                scores[cell] = score_cell(exchange, units, runs, label, stratum, row, place)
+    return scores
 
 
 @compiled
@@ -221,28 +265,39 @@ def swap_exceedances(
 ) -> tuple[int, int]:
     """Exchange label tracks until enough exchanges reach the observed statistic.
 
-    Parameters and results are those of the local null; the number of shifts is not used.
+    Parameters and results are those of the local null; the number of shifts is not used. A cell is
+    scored when it is first drawn: most pairs are no links, and few draws show that.
     """
     _, n_draws, enough = settings
-    position = active_positions(entries, pair[0], pair[1])
-    scores, cells, bounds, own, _ = exchange_table(position, units, runs, pair[2])
-    observed = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
+    label = pair[2]
+    exchange = prepare_exchange(active_positions(entries, pair[0], pair[1]), units, runs, label)
+    cells, bounds = exchange.cells, exchange.bounds
+    scores = np.full(cells[-1], np.nan)
     deck = np.empty(len(units.member), np.int64)  # places inside strata, partly shuffled per draw
-    for stratum in range(len(bounds) - 1):
-        for place in range(units.stratum[stratum], units.stratum[stratum + 1]):
-            deck[place] = place - units.stratum[stratum]
+    observed = 0.0
     n_exceed = 0
-    for draw in range(n_draws):
+    for draw in range(-1, n_draws):  # The first is the observed state.
         total, squares = 0.0, 0.0
         for stratum in range(len(bounds) - 1):
             at, end = units.stratum[stratum], units.stratum[stratum + 1]
+            if draw < 0:
+                for place in range(at, end):
+                    deck[place] = place - at
             for row in range(bounds[stratum], bounds[stratum + 1]):
-                other = at + next_below(state, end - at)
-                deck[at], deck[other] = deck[other], deck[at]
-                score = scores[cells[row] + deck[at]]
-                total += score
-                squares += score * score
+                cell = exchange.own[row]
+                if draw >= 0:
+                    other = at + next_below(state, end - at)
+                    deck[at], deck[other] = deck[other], deck[at]
+                    cell = cells[row] + deck[at]
+                if np.isnan(scores[cell]):
+                    place = cell - cells[row]
+                    scores[cell] = score_cell(exchange, units, runs, label, stratum, row, place)
+                total += scores[cell]
+                squares += scores[cell] * scores[cell]
                 at += 1
+        if draw < 0:
+            observed = studentise(total, squares)
+            continue
         n_exceed += studentise(total, squares) >= observed - TIE * max(1.0, abs(observed))
         if n_exceed >= enough:
             return n_exceed, draw + 1
