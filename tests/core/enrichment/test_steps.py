@@ -30,7 +30,7 @@ from sci_interp.enrichment.positions import active_positions
 from sci_interp.enrichment.scores import PairList, count_families, count_label_families, score_pairs
 from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.enrichment.steps import expected_overlap, overlap_at_steps
-from sci_interp.enrichment.swap_null import exchange_table
+from sci_interp.enrichment.swap_null import exchange_table, prepare_exchange
 from sci_interp.enrichment.table import has_events
 from sci_interp.enrichment.tracks import read_entries, read_labels
 from sci_interp.enrichment.units import Units
@@ -141,9 +141,10 @@ def test_tracks_are_exchanged_inside_seasons_alone():
     assert len(bounds) == 1 + len(set(season))
     entries = entries_of(features, tracks, 0)
     position = active_positions(entries, 0, 0)
-    scores, _, _, own, _ = exchange_table(position, tracks.units, tracks.runs, 0)
+    exchange = prepare_exchange(position, tracks.units, tracks.runs, 0)
+    scores = exchange_table(exchange, tracks.units, tracks.runs, 0)
     first = score_pairs(entries, tracks, PairList(*np.zeros((3, 1), np.int64)), n_threads=1).first
-    assert scores[own].sum() == pytest.approx(first[0])
+    assert scores[exchange.own].sum() == pytest.approx(first[0])
 
 
 def test_a_record_with_unknown_tokens_keeps_its_columns():
