@@ -6,7 +6,6 @@ promise was kept and a figure.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import re
 import subprocess
@@ -151,13 +150,6 @@ def golden(_: Path, __: Path, ___: Scale) -> tuple[bool, str]:
     return _pytest("tests/reliability/test_golden.py", note=f"{make_golden.GOLDEN.name} stores")
 
 
-def quarantine(_: Path, __: Path, ___: Scale) -> tuple[bool, str]:
-    """Look whether bad records can be left out."""
-    if "on_error" not in inspect.signature(si.extract).parameters:
-        return False, "not offered: `extract` has no `on_error`, a bad record stops it"
-    return _pytest("tests/core/test_quarantine.py")
-
-
 def _pytest(*nodes: str, note: str = "") -> tuple[bool, str]:
     """Run tests of the repository and return whether all passed, and how many."""
     absent = [node for node in nodes if not (REPOSITORY / node).exists()]
@@ -239,8 +231,11 @@ ROWS: dict[str, tuple[str, str, Attempt]] = {
     ),
     "quarantine": (
         "on request bad records are left out and counted: read = used + quarantined",
-        "`tests/core/test_quarantine.py`",
-        quarantine,
+        (
+            "`tests/core/test_quarantine.py`, `test_quarantine_commands.py`: all else equals a run "
+            "without these records"
+        ),
+        _tests("tests/core/test_quarantine.py", "tests/core/test_quarantine_commands.py"),
     ),
     "memory": (
         "peak memory is flat within 10 %",

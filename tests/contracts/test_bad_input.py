@@ -136,7 +136,7 @@ CASES = {
     f"{EXTRACT.replace('net', 'nan')} good.fasta": (
         "the activations of record 'P",
         "layer 'blocks.1', hold NaN or infinity.",
-        "Leave the record out, run the network in float32, or look at its weights.",
+        "or --on-error quarantine), run the network in float32, or look at its weights.",
     ),
     f"{EXTRACT.replace('net', 'huge')} good.fasta": (
         "exceed the range of float16.",
@@ -221,7 +221,11 @@ CASES = {
     "run absent.toml": ("absent.toml cannot be read: No such file", "Name a study file (TOML)."),
     "run open.toml": ("open.toml is not a TOML file", "line 1", "Correct the file"),
     "run key.toml": ("key.toml: [study]: there is no key 'layers'.", "Did you mean 'layer'?"),
-    "run table.toml": ("table.toml: there is no table 'sea'.", "Allowed: study, sae,", "'sae'?"),
+    "run table.toml": (
+        "table.toml: there is no table 'sea'.",
+        "Allowed: study, extract, sae,",
+        "'sae'?",
+    ),
     "run value.toml": ("value.toml: [sae]: k is 0.", "Allowed: at least 1."),
     "run layer.toml": ("there is no layer 'blocks.7'.", *LAYERS, "Did you mean"),
     "run twice.toml": ("twice.fasta line 81: the id 'P01' occurs more than once.",),

@@ -175,6 +175,18 @@ def require_equal(ours, theirs):
     pd.testing.assert_frame_equal(ours[4].links, theirs[4].links)
 
 
+class Measured(BadAdapter):
+    """An adapter with one endpoint."""
+
+    def endpoints(self, dataset):
+        return {"loss": "nats"}
+
+    def measure(self, dataset, records, layer, replacement):
+        for record in records:
+            assert record not in self.ways
+            yield record, {"loss": self.loss(dataset, [record], layer, replacement).total}
+
+
 @pytest.mark.parametrize("online", [False, True])
 def test_later_verbs_make_what_they_make_without_these_records(tmp_path, online):
     ways = {f"record{place:04d}": ("nan", "refused")[place % 2] for place in (3, 40, 41, 77, 200)}
@@ -192,9 +204,13 @@ def test_later_verbs_make_what_they_make_without_these_records(tmp_path, online)
     for made in (source, *ours[1:4]):
         require_law(made.axis, LARGE, ways)
     # What was left out may be in the dataset that later verbs are given, or not.
+    asked = {"feature": 0, "n_records": 2, "n_controls": 20, "n_bootstrap": 10, **QUIET}
+    measured, effects = Measured(ways), []
     for data in (LARGE, rest):
         found = si.evaluate(ours[0], source, adapter=adapter, dataset=data, n_tokens=400)
         assert found.summary["n_tokens"] > 0
+        effects.append(si.intervene(measured, data, ours[0], codes=ours[1], **asked).effects)
+    pd.testing.assert_frame_equal(*effects)
     known = si.annotate(adapter, LARGE, out=tmp_path / "known", **QUIET)
     with pytest.raises(StoreError, match=r"record\d+' is only in .* like=\.\.\."):
         si.enrich(ours[1], known, **QUIET)
