@@ -56,24 +56,6 @@ def clip_runs(runs: Runs, bounds: tuple[int, int], origin: int, size: int) -> tu
 
 
 @compiled
-def map_runs(
-    runs: Runs, bounds: tuple[int, int], origin: int, sizes: tuple[int, int]
-) -> tuple[Ints, Ints]:
-    """Return start and stop of a record's runs mapped onto a record of another length.
-
-    Rounding may let mapped runs overlap by a token: each is counted by itself.
-    """
-    n_runs = bounds[1] - bounds[0]
-    start, stop = np.empty(n_runs, np.int64), np.empty(n_runs, np.int64)
-    for at in range(n_runs):
-        run = bounds[0] + at
-        start[at], stop[at] = map_run(
-            runs.start[run] - origin, runs.stop[run] - origin, sizes[0], sizes[1]
-        )
-    return start, stop
-
-
-@compiled
 def exchange_score(
     position: Ints,
     before: NDArray[np.float64],
@@ -98,30 +80,45 @@ def exchange_score(
     other, n_other = units.first[pair[1]], units.first[pair[1] + 1] - units.first[pair[1]]
     total = 0.0
     for record in range(begin, end):
-        n_active = first[record + 1] - first[record]
-        if n_active == 0:
-            continue
-        origin = units.start[record]
-        n_tokens = units.start[record + 1] - origin
         source = other + (record - begin) % n_other
         bounds = (runs.record[label, source], runs.record[label, source + 1])
-        if bounds[0] == bounds[1]:
+        part = (first[record], first[record + 1])
+        if part[0] == part[1] or bounds[0] == bounds[1]:
             continue
-        other_origin = units.start[source]
+        origins = (units.start[source], units.start[record])
+        sizes = (units.start[source + 1] - origins[0], units.start[record + 1] - origins[1])
         if len(units.row_weight) > 1:
-            start, stop = clip_runs(runs, bounds, other_origin, n_tokens)
-            inside = position[first[record] : first[record + 1]] - origin
-            expected = expected_overlap(inside, start, stop, n_tokens, units)
+            start, stop = clip_runs(runs, bounds, origins[0], sizes[1])
+            inside = position[part[0] : part[1]] - origins[1]
+            expected = expected_overlap(inside, start, stop, sizes[1], units)
+            both = 0.0
+            for run in range(len(start)):
+                both += _weight_inside(
+                    position, before, part, origins[1] + start[run], origins[1] + stop[run]
+                )
         else:
-            sizes = (units.start[source + 1] - other_origin, n_tokens)
-            start, stop = map_runs(runs, bounds, other_origin, sizes)
-            expected = n_active * np.sum(stop - start) / n_tokens
-        both, last = 0.0, first[record + 1]
-        for run in range(len(start)):
-            at = advance(position, first[record], last, origin + start[run])
-            both += before[advance(position, at, last, origin + stop[run])] - before[at]
+            both, covered = 0.0, 0
+            for run in range(bounds[0], bounds[1]):
+                # Rounding may let mapped runs overlap by a token: each is counted by itself.
+                mapped = map_run(
+                    runs.start[run] - origins[0], runs.stop[run] - origins[0], sizes[0], sizes[1]
+                )
+                covered += mapped[1] - mapped[0]
+                both += _weight_inside(
+                    position, before, part, origins[1] + mapped[0], origins[1] + mapped[1]
+                )
+            expected = (part[1] - part[0]) * covered / sizes[1]
         total += units.weight[record] * (both - expected)
     return total
+
+
+@compiled
+def _weight_inside(
+    position: Ints, before: NDArray[np.float64], part: tuple[int, int], start: int, stop: int
+) -> float:
+    """Return the weight of the positions of a record that lie in a run."""
+    at = advance(position, part[0], part[1], start)
+    return float(before[advance(position, at, part[1], stop)] - before[at])
 
 
 @compiled
