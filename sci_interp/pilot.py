@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from .adapter import Adapter, Dataset
 from .axis import TokenAxis
 from .features import encode
+from .quarantine import Tolerance
 from .schema import BLOCK, N_TOKENS, RECORD, SHARD_TOKENS, START, STOP
-from .screening import run_unit
+from .screening import Screening, UnitRun, run_unit
 from .source import ArraySource
 from .streams import require_layer
 from .study import Study
@@ -95,6 +96,8 @@ def measure_pilot(
     width = require_layer(adapter, layer)
     axis = TokenAxis.of(dataset, study.splits)
     sample = _sample(axis, n_tokens)
+    if study.extract.on_error == "quarantine":
+        sample = _usable(adapter, dataset, sample, {layer: width})
     names = sample.records[RECORD].tolist()
     # The first pass of a network makes ready what later ones find.
     _run(adapter, dataset, sample, (0, 1), {layer: width})
@@ -142,6 +145,17 @@ def _sample(axis: TokenAxis, n_tokens: int) -> TokenAxis:
         }
     )
     return TokenAxis.build(table, {"train": 1.0}, step_weights=axis.step_weights)
+
+
+def _usable(
+    adapter: Adapter, dataset: Dataset, sample: TokenAxis, widths: dict[str, int]
+) -> TokenAxis:
+    """Return the sample without records that cannot be used; the study itself counts them."""
+    screening = Screening(sample, Tolerance("quarantine", 1 - 1 / (sample.n_records + 1)))
+    run = UnitRun(adapter, dataset, sample, widths, lambda _, __: None, screening)
+    for _ in run.run((0, sample.n_records)):
+        pass
+    return sample.without(list(screening.found.values()))
 
 
 def _run(

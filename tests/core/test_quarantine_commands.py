@@ -15,7 +15,7 @@ from study_world import digests, write_study
 import sci_interp as si
 from sci_interp import pipeline, recipes
 from sci_interp.cli import main
-from sci_interp.errors import StoreError, UnknownNameError
+from sci_interp.errors import InputError, StoreError, UnknownNameError
 from sci_interp.manifest import digest_file, digest_json, format_manifest, parse_manifest
 from sci_interp.study import read_study
 from sci_interp.study_shares import run_share
@@ -195,6 +195,8 @@ def test_a_study_leaves_them_out_of_everything_and_by_many_hands_alike(tmp_path,
 
     for module in (pipeline, recipes):
         monkeypatch.setattr(module, "load_adapter", lambda name, model, **options: Holed())
+    # What tests before and after opened by the same words is another adapter.
+    monkeypatch.setattr(recipes, "_opened", recipes.Last())
     alone, shared = (write_study(tmp_path / name, STUDY) for name in ("alone", "shared"))
     result = pipeline.run(alone, progress=False)
     out = alone.parent / "out"
@@ -228,6 +230,15 @@ def test_a_study_leaves_them_out_of_everything_and_by_many_hands_alike(tmp_path,
     pipeline.run(shared, progress=False)
     assert run_share(shared, shard=(0, 2), progress=False) == 0
     assert digests(shared.parent / "out") == digests(out)
+
+
+def test_a_plan_is_made_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "load_adapter", lambda name, model, **options: BadAdapter(HOLES))
+    monkeypatch.setattr(recipes, "_opened", recipes.Last())
+    text = STUDY.replace("use = [", "use = []  # ")
+    assert si.plan(write_study(tmp_path, text)).pilot.n_records == 235
+    with pytest.raises(InputError, match="has a hole"):
+        si.plan(write_study(tmp_path / "b", text.replace('"quarantine"', '"raise"')))
 
 
 def test_keys_of_the_study_file_are_checked(tmp_path):
