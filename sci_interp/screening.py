@@ -239,8 +239,8 @@ def _require_finite(found: RecordActivations, widths: Mapping[str, int]) -> None
             raise NotFiniteError(
                 f"the activations of record {found.record!r}, layer {layer!r}, hold NaN or "
                 "infinity",
-                todo='Leave the record out (on_error="quarantine", or --on-error quarantine), run the '
-                "network in float32, or look at its weights",
+                todo='Leave the record out (on_error="quarantine", or --on-error quarantine), run '
+                "the network in float32, or look at its weights",
                 layer=layer,
                 token=int(np.argmin(is_finite.all(axis=1))),
             )
