@@ -25,13 +25,26 @@ from .multiplicity import adjust_p
 from .stretches import block_of_records
 from .windows import HALVES, TopWindows
 
-__all__ = ["Coherence", "ReferenceWindows", "measure_coherence"]
+__all__ = [
+    "WINDOWS_PER_CELL",
+    "Coherence",
+    "MonteCarlo",
+    "ReferenceWindows",
+    "cells_of",
+    "describe",
+    "is_fine",
+    "mean_similarity",
+    "measure_coherence",
+    "strata_of",
+    "windows_per_block",
+]
 
 #: Distances to an end of the record that are a place of their own.
 _END_EDGES = (2, 8, 32)
 _N_INNER = 6
 _N_STRATA = 4
-_WINDOWS_PER_CELL = 64
+#: Reference windows of one kind of place and stratum.
+WINDOWS_PER_CELL = 64
 #: Similarities this close are equal: another BLAS rounds single precision otherwise.
 _TIE = 1e-5
 
@@ -83,8 +96,7 @@ class ReferenceWindows:
         generator = np.random.default_rng([seed, 1])
         block_of_record = block_of_records(axis)
         tokens, cells, blocks = [], [], []
-        strata, n_blocks = _strata(axis), len(axis.block_starts) - 1
-        most = max(1, 2 * _WINDOWS_PER_CELL // n_blocks) if len(axis.step_weights) > 1 else 1
+        strata, most = strata_of(axis), windows_per_block(axis, WINDOWS_PER_CELL)
         seen: dict[int, Counter[int]] = {}
         for record in generator.permutation(np.arange(*axis.record_range(HALVES))):
             start, stop = axis.record_starts[record : record + 2]
@@ -92,7 +104,7 @@ class ReferenceWindows:
             cell = cells_of(axis, np.arange(start, stop), strata)
             for value in np.unique(cell).tolist():
                 families = seen.setdefault(value, Counter())
-                if families.total() < _WINDOWS_PER_CELL and families[block] < most:
+                if families.total() < WINDOWS_PER_CELL and families[block] < most:
                     families[block] += 1
                     tokens.append(start + generator.choice(np.flatnonzero(cell == value)))
                     cells.append(value)
@@ -101,6 +113,16 @@ class ReferenceWindows:
         token = np.array(tokens, np.int64)[order]
         unit = describe(axis, adapter, dataset, token)
         return cls(np.array(cells)[order], np.array(blocks)[order], unit @ unit.T)
+
+    def rows(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the first row of every cell asked, and the one after its last ``(2, n)``."""
+        return np.stack([np.searchsorted(self.cell, cell, side) for side in ("left", "right")])
+
+
+def windows_per_block(axis: TokenAxis, n_windows: int) -> int:
+    """Return how many of ``n_windows`` alike may come from one block: one, of grids more."""
+    n_blocks = len(axis.block_starts) - 1
+    return max(1, 2 * n_windows // n_blocks) if len(axis.step_weights) > 1 else 1
 
 
 def cells_of(
@@ -142,7 +164,7 @@ def _rows_of_a_level(step_weights: Sequence[int]) -> int:
     return n
 
 
-def _strata(axis: TokenAxis) -> NDArray[np.int64]:
+def strata_of(axis: TokenAxis) -> NDArray[np.int64]:
     """Return the stratum of every record ``(n_records,)``."""
     exchange = axis.records[EXCHANGE].to_numpy(str)
     if (exchange != "").any():
@@ -228,18 +250,18 @@ def measure_coherence(
     bank = ReferenceWindows.draw(axis, adapter, dataset, seed=seed)
     rows = np.flatnonzero(np.isin(windows.feature, chosen))
     unit = describe(axis, adapter, dataset, windows.token[rows])
-    cell = cells_of(axis, windows.token[rows], _strata(axis))
+    cell = cells_of(axis, windows.token[rows], strata_of(axis))
     tests = []
     for feature in chosen:
         at = windows.of(int(feature))
         here = slice(*np.searchsorted(rows, [at.start, at.stop]))
         observed = float(mean_similarity(unit[here] @ unit[here].T, windows.block[rows[here]]))
         generator = np.random.default_rng([seed, 2, int(feature)])
-        tests.append(_MonteCarlo(bank, cell[here], observed, generator))
+        test = MonteCarlo(bank.similarity, bank.block, bank.rows(cell[here]), observed, generator)
+        tests.append(test)
     for test in tests:
         test.draw(max(1, n_sets // 10))
-    p = np.array([test.p for test in tests])
-    if (adjust_p(p)[p == p.min()] > q).any():
+    if not is_fine(np.array([test.p for test in tests]), q):
         for test in tests:
             test.draw(n_sets)
     cosine = np.array([test.observed for test in tests])
@@ -247,23 +269,52 @@ def measure_coherence(
     return Coherence(cosine, cosine - expected, np.array([test.p for test in tests]))
 
 
-class _MonteCarlo:
-    """Draws reference sets for one feature, until enough were as coherent as its windows."""
+def is_fine(p: NDArray[np.float64], q: float, n_tested: int | None = None) -> bool:
+    """Return whether the smallest p-values are small enough to be told apart from chance.
+
+    Parameters
+    ----------
+    p : (n,)
+        P-values.
+    q
+        False discovery rate asked.
+    n_tested
+        Number of tests, where large p-values were left out.
+    """
+    return bool((adjust_p(p, n_tested)[p == p.min(initial=1.0)] <= q).all())
+
+
+class MonteCarlo:
+    """Draws reference sets for one feature, until enough were as coherent as its windows.
+
+    Parameters
+    ----------
+    similarity : (n_bank, n_bank) float32
+        Similarity of the windows that may be drawn.
+    block : (n_bank,) int64
+        Their families.
+    rows : (2, n_windows) int64
+        First row, and row after the last, from which a stand-in for each window is drawn.
+    observed
+        Mean similarity of the feature's own windows.
+    generator
+        Who draws.
+    """
 
     n_needed = 10
     batch = 250
 
     def __init__(
         self,
-        bank: ReferenceWindows,
-        cell: NDArray[np.int64],
+        similarity: NDArray[np.float32],
+        block: NDArray[np.int64],
+        rows: NDArray[np.int64],
         observed: float,
         generator: np.random.Generator,
     ) -> None:
-        self._bank = bank
-        self._low = np.searchsorted(bank.cell, cell)
-        self._high = np.searchsorted(bank.cell, cell, "right")
-        self._pairs = np.triu_indices(len(cell), 1)
+        self._similarity, self._block = similarity, block
+        self._low, self._high = rows
+        self._pairs = np.triu_indices(rows.shape[1], 1)
         self._generator = generator
         self.observed = observed
         self.n_drawn = 0
@@ -292,8 +343,8 @@ class _MonteCarlo:
         """Return the mean similarity of new reference sets, over pairs of different families."""
         drawn = self._generator.integers(self._low, self._high, size=(n_sets, len(self._low)))
         one, other = drawn[:, self._pairs[0]], drawn[:, self._pairs[1]]
-        differ = self._bank.block[one] != self._bank.block[other]
-        similarity = self._bank.similarity[one, other] * differ
+        differ = self._block[one] != self._block[other]
+        similarity = self._similarity[one, other] * differ
         total = similarity.sum(axis=1, dtype=np.float64)
         mean: NDArray[np.float64] = total / np.maximum(differ.sum(axis=1), 1)
         return mean

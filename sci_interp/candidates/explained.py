@@ -2,32 +2,32 @@
 
 The explained share is (precision of the union of three labels - base) / (1 - base), where base is
 the share of tokens that bear the union. The labels are chosen on one half of the families and
-judged on the other, both ways round, and the two shares are averaged. Bounds come from a block
-bootstrap (Poisson weights, drawn per family) in which one more family of average size speaks
+judged on the other, both ways round, and both halves' firing is put together. Bounds come from a
+block bootstrap (Poisson weights, drawn per family) in which one more family of average size speaks
 against the claim, so that "never seen in eight families" is not taken for "never".
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.schema import Split
-from sci_interp.source import FeatureSource
 from sci_interp.threads import one_blas_thread
 
+from .association import Association, FamilyTally, associate
 from .explainers import Explainers
-from .stretches import Stretch, entries, split_stretches
+from .firing import Firing
+from .stretches import Stretch, split_stretches
 from .windows import HALVES
 
 __all__ = ["N_CHOSEN", "ExplainedShare", "measure_explained_share", "measure_lead_share"]
 
 #: Labels in the union.
 N_CHOSEN = 3
-#: Families' worth of base-rate evidence that shrinks a label's share before labels are ranked.
-_PRIOR_FAMILIES = 2.0
 _CHUNK = 256
 
 
@@ -38,7 +38,7 @@ class ExplainedShare:
     Attributes
     ----------
     share : (n,) float64
-        Explained share, mean over the two halves; NaN where the chosen labels were never
+        Explained share, both halves together; NaN where the chosen labels were never
         assessed together at a firing token.
     lower, upper : (n,) float64
         One-sided 95 % bounds; ``upper`` is 1 where the share is unknown.
@@ -55,38 +55,15 @@ class ExplainedShare:
     recall: NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Firing:
-    """Which features fire where: the features tested, and the level that counts.
-
-    Attributes
-    ----------
-    features
-        Quantised codes.
-    chosen : (n,) int64
-        Features tested, ascending.
-    level : (n,) int64
-        Lowest level that counts as firing.
-    """
-
-    features: FeatureSource
-    chosen: NDArray[np.int64]
-    level: NDArray[np.int64]
-
-    def read(self, stretch: Stretch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return token in the stretch, and place in ``chosen``, of all firing."""
-        token, feature, level = entries(self.features.read(stretch.start, stretch.stop))
-        place = np.full(self.features.n_features, -1, np.int64)
-        place[self.chosen] = np.arange(len(self.chosen))
-        column = place[feature]
-        fires = column >= 0
-        fires[fires] = level[fires] >= self.level[column[fires]]
-        return token[fires], column[fires]
-
-
 @one_blas_thread()
 def measure_explained_share(
-    firing: Firing, explainers: Explainers, *, n_resamples: int = 1000, seed: int = 0
+    firing: Firing,
+    explainers: Explainers,
+    halves: Sequence[Association] = (),
+    *,
+    among: NDArray[np.bool_] | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
 ) -> ExplainedShare:
     """Measure the explained share of features, with bounds.
 
@@ -99,21 +76,22 @@ def measure_explained_share(
         The features tested and the level at which they fire.
     explainers
         The labels that may explain them.
+    halves
+        What :func:`associate` counted of them, where it did; it is one of the two passes.
+    among : (n_explainers,)
+        Explainers that count, all by default.
     n_resamples
         Bootstrap resamples.
     seed
         Seed of the bootstrap.
     """
-    halves = [_associate(firing, explainers, split) for split in HALVES]
-    labels = np.stack([half.best_labels(explainers) for half in halves])
+    halves = halves or associate(firing, explainers)
+    labels = np.stack([half.best_labels(explainers, N_CHOSEN, among=among) for half in halves])
     judged = [
         _judge(firing, explainers, split, labels[1 - half], n_resamples=n_resamples, seed=seed)
         for half, split in enumerate(HALVES)
     ]
-    share, lower, upper = (
-        np.mean([getattr(half, name) for half in judged], axis=0)
-        for name in ("share", "lower", "upper")
-    )
+    share, lower, upper = (judged[0] + judged[1]).shares()
     lead = np.maximum(labels[0, :, 0], 0)
     row = np.arange(len(lead))
     hits = sum(half.hits[row, lead] for half in halves)
@@ -150,74 +128,55 @@ def measure_lead_share(
     labels[:, 0] = lead
     if len(lead) == 0:
         return np.zeros(0)
-    halves = [
-        _judge(firing, explainers, split, labels, n_resamples=n_resamples, seed=seed).lower
+    first, second = (
+        _judge(firing, explainers, split, labels, n_resamples=n_resamples, seed=seed)
         for split in HALVES
-    ]
-    bound: NDArray[np.float64] = np.quantile(np.mean(halves, axis=0), 0.05, axis=1)
+    )
+    bound: NDArray[np.float64] = np.quantile((first + second).shares()[1], 0.05, axis=1)
     return np.nan_to_num(bound, nan=0.0)
 
 
 @dataclass(frozen=True, eq=False)
-class _Association:
-    """Weighted counts of one half.
+class _Judgement:
+    """Firing of features against labels chosen elsewhere.
 
-    ``hits`` (n, n_explainers) firing and positive; ``fired`` (n, n_groups) firing and assessed;
-    ``positive`` (n_explainers,); ``assessed`` (n_groups,); ``family`` (n,) mean firing of a family.
+    ``sums`` (2, n): explained, assessed; ``resampled`` (2, n, r) the same in every resample;
+    ``base`` (n,) share of the tokens that bear the labels; ``n_families`` (n,).
     """
 
-    hits: NDArray[np.float64]
-    fired: NDArray[np.float64]
-    positive: NDArray[np.float64]
-    assessed: NDArray[np.float64]
-    family: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    resampled: NDArray[np.float32]
+    base: NDArray[np.float64]
+    n_families: NDArray[np.int64]
 
-    def best_labels(self, explainers: Explainers) -> NDArray[np.int64]:
-        """Return the three labels with the largest shrunken share ``(n, 3)``, -1 for none."""
-        base = self.positive / np.maximum(self.assessed[explainers.group], 1e-12)
-        best = np.full((len(self.hits), N_CHOSEN), -1, np.int64)
-        for first in range(0, len(self.hits), _CHUNK):
-            rows = slice(first, first + _CHUNK)
-            prior = _PRIOR_FAMILIES * self.family[rows, None]
-            fired = self.fired[rows][:, explainers.group]
-            precision = (self.hits[rows] + prior * base) / np.maximum(fired + prior, 1e-12)
-            share = (precision - base) / np.maximum(1 - base, 1e-6)
-            # Rounded, so that labels which tie keep their order whatever the sums' last bit.
-            order = np.argsort(-share.round(9), axis=1, kind="stable")[:, :N_CHOSEN]
-            good = np.take_along_axis(share, order, axis=1) > 0
-            best[rows, : order.shape[1]] = np.where(good, order, -1)
-        return best
+    def __add__(self, other: _Judgement) -> _Judgement:
+        """Return both halves together: a half counts by its firing."""
+        fired = np.stack([self.sums[1], other.sums[1]])
+        base = (fired * np.stack([self.base, other.base])).sum(axis=0)
+        return _Judgement(
+            self.sums + other.sums,
+            self.resampled + other.resampled,
+            base / np.maximum(fired.sum(axis=0), 1e-12),
+            self.n_families + other.n_families,
+        )
 
+    def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the share ``(n,)``, and both bounds' resamples ``(n, r)``.
 
-def _associate(firing: Firing, explainers: Explainers, split: Split) -> _Association:
-    """Count one half: firing against every explainer."""
-    from scipy.sparse import csr_array
-
-    n, n_explainers = len(firing.chosen), len(explainers.names)
-    hits, fired = np.zeros((n, n_explainers)), np.zeros((n, explainers.n_groups))
-    positive, assessed = np.zeros(n_explainers), np.zeros(explainers.n_groups)
-    families = _FamilyTally(n)
-    for stretch in split_stretches(explainers.axis, [split]):
-        token, column = firing.read(stretch)
-        shape = (n, stretch.n_tokens)
-        weighted = csr_array((stretch.weight[token], (column, token)), shape=shape)
-        labels, known = explainers.read(stretch)
-        hits += (weighted @ labels).toarray()
-        fired += (weighted @ known).toarray()
-        positive += labels.T @ stretch.weight
-        assessed += known.T @ stretch.weight
-        families.add(column, stretch.block[token])
-    family = fired[:, -1] / np.maximum(families.n, 1)
-    return _Association(hits, fired, positive, assessed, family)
-
-
-@dataclass(frozen=True, eq=False)
-class _Judgement:
-    """Explained share of one half: estimate ``(n,)`` and both bounds' resamples ``(n, r)``."""
-
-    share: NDArray[np.float64]
-    lower: NDArray[np.float64]
-    upper: NDArray[np.float64]
+        NaN where nothing was assessed.
+        """
+        explained, assessed = self.sums
+        some = assessed > 0
+        span = np.maximum(1 - self.base, 1e-6)
+        family = np.where(some, assessed / np.maximum(self.n_families, 1), np.nan)[:, None]
+        upper = (self.resampled[0] + family) / (self.resampled[1] + family)
+        lower = self.resampled[0] / (self.resampled[1] + family)
+        precision = np.where(some, explained / np.where(some, assessed, 1), np.nan)
+        return (
+            (precision - self.base) / span,
+            (lower - self.base[:, None]) / span[:, None],
+            (upper - self.base[:, None]) / span[:, None],
+        )
 
 
 def _judge(
@@ -237,7 +196,7 @@ def _judge(
     of_feature = of_feature.ravel()
     base = np.zeros((2, len(triples)))
     sums = np.zeros((2, n))
-    families = _FamilyTally(n)
+    families = FamilyTally(n)
     resampled = np.zeros((2, n, n_resamples), np.float32)
     for stretch in split_stretches(explainers.axis, [split]):
         union = _Union.of(explainers, stretch, triples)
@@ -254,41 +213,7 @@ def _judge(
             sums[row] += family.sum(axis=1)
             resampled[row] += family @ draws
     expected = (base[0] / np.maximum(base[1], 1e-12))[of_feature]
-    return _shares(sums, resampled, expected, families.n)
-
-
-class _FamilyTally:
-    """Number of families of each feature, where a family may continue in the next stretch."""
-
-    def __init__(self, n_features: int) -> None:
-        self.n = np.zeros(n_features, np.int64)
-        self._last = np.full(n_features, -1, np.int64)
-
-    def add(self, feature: NDArray[np.int64], block: NDArray[np.int64]) -> None:
-        """Add firing of features in blocks; blocks never descend from call to call."""
-        pair = np.unique(np.stack([feature, block]), axis=1)
-        new = pair[1] != self._last[pair[0]]
-        np.add.at(self.n, pair[0][new], 1)
-        self._last[pair[0]] = pair[1]
-
-
-def _shares(
-    sums: NDArray[np.float64],
-    resampled: NDArray[np.float32],
-    base: NDArray[np.float64],
-    n_families: NDArray[np.int64],
-) -> _Judgement:
-    """Turn (explained, assessed) firing into explained shares; NaN where nothing was assessed."""
-    span = np.maximum(1 - base, 1e-6)
-    family = np.where(n_families > 0, sums[1] / np.maximum(n_families, 1), np.nan)[:, None]
-    upper = (resampled[0] + family) / (resampled[1] + family)
-    lower = resampled[0] / (resampled[1] + family)
-    precision = np.where(sums[1] > 0, sums[0] / np.where(sums[1] > 0, sums[1], 1), np.nan)
-    return _Judgement(
-        share=(precision - base) / span,
-        lower=(lower - base[:, None]) / span[:, None],
-        upper=(upper - base[:, None]) / span[:, None],
-    )
+    return _Judgement(sums, resampled, expected, families.n)
 
 
 @dataclass(frozen=True, eq=False)

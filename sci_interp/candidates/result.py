@@ -29,7 +29,10 @@ class Candidates:
     Attributes
     ----------
     unexplained : DataFrame
-        Features that pass all gates tested, best first; empty where the list is withheld.
+        Features that pass all gates tested, best first; empty where the list is withheld. The
+        columns ``explained_share, lower, upper`` count labels and nuisances, ``label_share,
+        label_upper`` labels alone; ``nuisance`` has most of the firing, ``nuisance_share`` of it,
+        and ``nuisance_recall`` says how little of the nuisance that is.
     subtypes : DataFrame
         Coherent features that are a small part of one label, best first.
     missing : DataFrame
@@ -132,8 +135,8 @@ class Candidates:
         """Return how many features are listed at either bound of the explained share."""
         strict = int(self.unexplained["unexplained_strict"].sum())
         return (
-            f"{len(self.unexplained)} (explained share below 0.5 with its upper bound; {strict} of "
-            "them below the strict 0.3)"
+            f"{len(self.unexplained)} (upper bound of the share that labels explain below 0.5; "
+            f"{strict} of them below the strict 0.3)"
         )
 
     def control_line(self) -> str:
@@ -154,9 +157,13 @@ _FEATURE_COLUMNS = (
     "n_families",
     "coherence_excess",
     "q",
+    "label_upper",
+    "unexplained_strict",
+    "nuisance",
+    "nuisance_share",
+    "nuisance_recall",
     "explained_share",
     "upper",
-    "unexplained_strict",
     "reproducibility",
     "causal",
     "explained_by",
@@ -179,8 +186,9 @@ _MISSING_COLUMNS = (
 def _shown(table: pd.DataFrame, columns: tuple[str, ...], n_rows: int) -> str:
     if table.empty:
         return ""
+    # Artefacts of earlier versions lack some.
     text: str = (
-        table[list(columns)]
+        table[[name for name in columns if name in table]]
         .head(n_rows)
         .to_string(index=False, float_format=lambda value: f"{value:.3g}", max_colwidth=40)
     )

@@ -13,10 +13,13 @@ from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationStore
 from sci_interp.source import FeatureSource
 
+from .association import associate
 from .coherence import measure_coherence
-from .explained import ExplainedShare, Firing, measure_explained_share, measure_lead_share
+from .explained import ExplainedShare, measure_explained_share, measure_lead_share
 from .explainers import Explainers
+from .firing import Firing
 from .multiplicity import adjust_p
+from .nuisance_matched import measure_matched_coherence
 from .reproducibility import measure_reproducibility
 from .windows import find_windows
 
@@ -41,6 +44,14 @@ GATE_COLUMNS = (
     "explained_share",
     "lower",
     "upper",
+    "label_share",
+    "label_upper",
+    "nuisance",
+    "nuisance_share",
+    "nuisance_recall",
+    "p_beyond",
+    "q_beyond",
+    "beyond_nuisances",
     "lead_lower",
     "unexplained",
     "unexplained_strict",
@@ -48,6 +59,8 @@ GATE_COLUMNS = (
     "explained_by",
     "causal",
 )
+#: Best nuisances of a feature in which its windows are matched.
+_N_NUISANCES = 8
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,12 @@ class Gates:
     ----------
     min_families : int
         Families in which a feature must fire, half as many in each half.
-    q_coherence : float
-        False discovery rate of gate 2.
+    q_coherence, q_beyond : float
+        False discovery rates of gate 2, and of gate 3's claim that windows are alike beyond their
+        nuisances.
+    max_nuisance_recall : float
+        Recall from which on a nuisance that explains more than ``max_share`` of a feature is what
+        the feature stands for; no coherence is asked then.
     max_share, max_share_strict : float
         Upper bound of the explained share below which a feature counts as unexplained.
     min_share, max_recall : float
@@ -71,6 +88,8 @@ class Gates:
 
     min_families: int = 8
     q_coherence: float = 0.01
+    q_beyond: float = 0.01
+    max_nuisance_recall: float = 0.5
     max_share: float = 0.5
     max_share_strict: float = 0.3
     min_share: float = 0.5
@@ -137,17 +156,7 @@ def run_gates(
     table["p"], table["q"] = coherence.p, adjust_p(coherence.p)
     table["coherent"] = table["q"] <= gates.q_coherence
     explainers = Explainers(known, adapter, dataset)
-    share = measure_explained_share(
-        Firing(features, chosen, level[chosen]),
-        explainers,
-        n_resamples=gates.n_resamples,
-        seed=seed,
-    )
-    table["explained_share"], table["recall"] = share.share, share.recall
-    table["lower"], table["upper"] = share.lower, share.upper
-    table["unexplained"] = share.upper < gates.max_share
-    table["unexplained_strict"] = share.upper < gates.max_share_strict
-    table["explained_by"] = [_named(explainers, labels) for labels in share.labels.swapaxes(0, 1)]
+    share = _explain(table, features, explainers, gates=gates, seed=seed)
     table["causal"] = "not tested"
     part = _part_of_one(table, share, gates)
     leading = Firing(features, chosen[part], level[chosen[part]])
@@ -160,6 +169,65 @@ def run_gates(
     return table[list(GATE_COLUMNS)]
 
 
+def _explain(
+    table: pd.DataFrame,
+    features: FeatureSource,
+    explainers: Explainers,
+    *,
+    gates: Gates,
+    seed: int,
+) -> ExplainedShare:
+    """Add the columns of gate 3 to a table; return the share of labels and nuisances together."""
+    chosen = table["feature"].to_numpy(np.int64)
+    firing = Firing(features, chosen, table["firing_level"].to_numpy(np.int64))
+    halves = associate(firing, explainers)
+    share, alone = (
+        measure_explained_share(
+            firing, explainers, halves, among=among, n_resamples=gates.n_resamples, seed=seed
+        )
+        for among in (None, ~explainers.is_nuisance)
+    )
+    table["explained_share"], table["recall"] = share.share, share.recall
+    table["lower"], table["upper"] = share.lower, share.upper
+    table["label_share"], table["label_upper"] = alone.share, alone.upper
+    table["explained_by"] = [_named(explainers, labels) for labels in share.labels.swapaxes(0, 1)]
+    both = halves[0] + halves[1]
+    nuisances = both.best_labels(explainers, _N_NUISANCES, among=explainers.is_nuisance)
+    most = nuisances[:, 0]
+    table["nuisance"] = [explainers.names[one] if one >= 0 else "" for one in most]
+    table["nuisance_share"], table["nuisance_recall"] = both.of_labels(explainers, most)
+    table["p_beyond"], table["q_beyond"] = np.nan, np.nan
+    # Whatever labels do not explain is asked, also what cannot pass.
+    asked = (table["label_upper"] < gates.max_share).to_numpy(bool)
+    is_nuisance = (table["nuisance_share"] >= gates.max_share) & (
+        table["nuisance_recall"] >= gates.max_nuisance_recall
+    )
+    tested = np.flatnonzero(asked & (table["coherent"] & ~is_nuisance).to_numpy(bool))
+    n_tested = int(asked.sum())
+    table.loc[tested, "p_beyond"] = measure_matched_coherence(
+        Firing(features, chosen[tested], firing.level[tested]),
+        nuisances[tested],
+        explainers,
+        n_tested=n_tested,
+        q=gates.q_beyond,
+        n_top=gates.n_top,
+        n_sets=gates.n_sets,
+        seed=seed,
+    )
+    table.loc[tested, "q_beyond"] = adjust_p(table["p_beyond"].to_numpy()[tested], n_tested)
+    beyond = table["q_beyond"] <= gates.q_beyond
+    table["beyond_nuisances"] = np.where(beyond, "yes", "no")
+    table.loc[table["q_beyond"].isna() & ~is_nuisance, "beyond_nuisances"] = "not tested"
+    # What nuisances make alike, they explain; where nothing is alike, they count as labels do.
+    bound = table["label_upper"].where(
+        table["coherent"], table[["label_upper", "upper"]].max(axis=1)
+    )
+    bound = bound.where(table["beyond_nuisances"] != "no", 1.0)
+    table["unexplained"] = bound < gates.max_share
+    table["unexplained_strict"] = bound < gates.max_share_strict
+    return share
+
+
 def rank_candidates(table: pd.DataFrame, *kinds: str) -> pd.DataFrame:
     """Return the features of some kinds, kind by kind, best first."""
     parts = [table[table["kind"] == kind] for kind in kinds]
@@ -168,12 +236,12 @@ def rank_candidates(table: pd.DataFrame, *kinds: str) -> pd.DataFrame:
 
 
 def _score(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Return coherence x (1 - upper explained share) x reproducibility, the last where tested.
+    """Return coherence x (1 - upper share of labels) x reproducibility, the last where tested.
 
     Sub-types are explained by definition; their middle factor is 1 - recall.
     """
     is_part = table["kind"].isin(KINDS[1:]).to_numpy()
-    covered = np.where(is_part, table["recall"].to_numpy(), table["upper"].to_numpy())
+    covered = np.where(is_part, table["recall"].to_numpy(), table["label_upper"].to_numpy())
     reproducibility = np.maximum(table["reproducibility"].fillna(1.0).to_numpy(), 0.0)
     score: NDArray[np.float64] = basic_score(table, covered) * reproducibility
     return score
@@ -182,8 +250,8 @@ def _score(table: pd.DataFrame) -> NDArray[np.float64]:
 def basic_score(
     table: pd.DataFrame, covered: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Return coherence x (1 - covered), the latter by default the upper explained share."""
-    covered = table["upper"].to_numpy() if covered is None else covered
+    """Return coherence x (1 - covered), the latter by default the upper share of labels."""
+    covered = table["label_upper"].to_numpy() if covered is None else covered
     coherence = np.maximum(table["coherence_excess"].to_numpy(), 0.0)
     score: NDArray[np.float64] = coherence * np.clip(1 - covered, 0.0, 1.0)
     return score

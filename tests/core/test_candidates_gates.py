@@ -22,8 +22,9 @@ from planted_world import (
 
 from sci_interp.annotations import AnnotationStore
 from sci_interp.candidates import explained, stretches
-from sci_interp.candidates.explained import Firing, measure_explained_share, measure_lead_share
+from sci_interp.candidates.explained import measure_explained_share, measure_lead_share
 from sci_interp.candidates.explainers import Explainers, expand
+from sci_interp.candidates.firing import Firing
 from sci_interp.candidates.reproducibility import match_features, measure_reproducibility
 from sci_interp.candidates.unexplained import (
     GATE_COLUMNS,
@@ -95,7 +96,8 @@ def test_explained_share_equals_brute_force(monkeypatch, codes, explainers, n_to
     chosen = np.array([UNEXPLAINED, DOMAIN, SYMBOL, RANDOM, SUBTYPE])
     firing = Firing(codes, chosen, np.full(5, 224))
     found = measure_explained_share(firing, explainers, n_resamples=200)
-    shares = []
+    # Both halves together: explained and assessed firing, and the base, weighted by the latter.
+    sums = np.zeros((3, len(chosen)))
     for half, split in enumerate(HALVES):
         positive, assessed, weight, tokens = dense(explainers, split)
         levels = planted_levels(WORLD, 0, N_NOISE)[tokens]
@@ -105,10 +107,11 @@ def test_explained_share_equals_brute_force(monkeypatch, codes, explainers, n_to
             hit = positive[:, labels].any(axis=1)
             is_known = assessed[:, explainers.group[labels]].all(axis=1)
             fires = (levels[:, feature] >= 224) & is_known
-            precision = weight[fires & hit].sum() / weight[fires].sum()
             base = weight[hit & is_known].sum() / weight[is_known].sum()
-            shares.append((precision - base) / (1 - base))
-    wanted = np.array(shares).reshape(2, -1).mean(axis=0)
+            fired = weight[fires].sum()
+            sums[:, place] += weight[fires & hit].sum(), fired, base * fired
+    base = sums[2] / sums[1]
+    wanted = (sums[0] / sums[1] - base) / (1 - base)
     assert found.share == pytest.approx(wanted, abs=1e-9)
     assert (found.lower <= found.share + 1e-9).all()
     assert (found.share <= found.upper + 1e-9).all()
@@ -154,9 +157,27 @@ def test_bounds_cover_the_truth(explainers) -> None:
 def test_unknown_everywhere_leaves_the_bound_at_one() -> None:
     sums = np.array([[0.0, 1.0], [0.0, 2.0]])
     resampled = np.broadcast_to(sums[:, :, None], (2, 2, 50)).astype(np.float32)
-    half = explained._shares(sums, resampled, np.array([0.1, 0.1]), np.array([0, 2]))
-    assert np.isnan(half.share[0]) and np.isnan(half.upper[0]).all()
-    assert half.share[1] == pytest.approx((0.5 - 0.1) / 0.9)
+    half = explained._Judgement(sums, resampled, np.array([0.1, 0.1]), np.array([0, 2]))
+    for judged in (half, half + half):
+        share, lower, upper = judged.shares()
+        assert np.isnan(share[0]) and np.isnan(lower[0]).all() and np.isnan(upper[0]).all()
+        assert share[1] == pytest.approx((0.5 - 0.1) / 0.9)
+
+
+@pytest.mark.parametrize("n_families", [8, 12, 30])
+def test_the_upper_bound_holds_in_few_families(n_families: int) -> None:
+    """Families that are in or out of the labels by the toss of a coin have a share of 0.5."""
+    rng = np.random.default_rng(n_families)
+    n = 400
+    inside = rng.random((n, n_families)) < 0.5
+    draws = rng.poisson(1.0, (n_families, 500))
+    whole = np.broadcast_to(draws.sum(axis=0), (n, 500))
+    resampled = np.stack([inside @ draws, whole]).astype(np.float32)
+    sums = np.stack([inside.sum(axis=1), np.full(n, n_families)]).astype(float)
+    judged = explained._Judgement(sums, resampled, np.zeros(n), np.full(n, n_families))
+    _, lower, upper = judged.shares()
+    assert (np.quantile(upper, 0.95, axis=1) >= 0.5).mean() >= 0.93
+    assert (np.quantile(lower, 0.05, axis=1) <= 0.5).mean() >= 0.93
 
 
 def test_matches_equal_correlation_coefficients(codes) -> None:
@@ -278,7 +299,7 @@ def test_coherence_and_share_run_on_one_blas_thread(codes, known, monkeypatch) -
 
     monkeypatch.setattr(WorldAdapter, "describe_windows", watched(describe))
     monkeypatch.setattr(WorldAdapter, "nuisance_codes", watched(read))
-    monkeypatch.setattr("sci_interp.candidates.coherence._WINDOWS_PER_CELL", 4)
+    monkeypatch.setattr("sci_interp.candidates.coherence.WINDOWS_PER_CELL", 4)
     gates = Gates(n_sets=20, n_resamples=5)
     run_gates(codes, known, adapter=WorldAdapter(), dataset=WORLD, gates=gates)
     assert len(seen) > 10 and set(seen) == {1}
