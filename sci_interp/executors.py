@@ -33,6 +33,8 @@ TASKS_OF_EXECUTOR: Final = 64
 #: Times in a row that workers may end without any task done.
 MOST_FAILED_ROUNDS: Final = 3
 
+#: Packages that end a worker by raising an error of theirs in its task.
+_SUBMITTERS = ("submitit",)
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -216,7 +218,9 @@ def _run_task(task: Task) -> _Refusal | str | None:
         task()
     except SciInterpError as error:
         return _Refusal(type(error), error.what, error.allowed, error.todo)
-    except Exception:  # noqa: BLE001 - told where the others are
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in _SUBMITTERS:
+            raise  # its time is over
         return traceback.format_exc()
     return None
 
@@ -233,6 +237,8 @@ def _run_round(executor: Executor, tasks: dict[int, Task]) -> Iterator[tuple[int
         for future in as_completed(futures):
             try:
                 outcome = future.result()
+            except SciInterpError:  # the executor can be given no task
+                raise
             except Exception as error:  # noqa: BLE001 - of the executor; tasks return theirs
                 yield futures[future], f"{type(error).__name__}: {error}"
                 continue

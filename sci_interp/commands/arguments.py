@@ -145,6 +145,7 @@ _EXAMPLES = {
     "--baseline": "NAME=FOLDER, e.g. shuffled=run/shuffled-features",
     "--grid": "NAME=VALUE,VALUE, e.g. architecture=topk,batch_topk",
     "--option": "NAME=PATH, e.g. features=features.tsv",
+    "--submitit-option": "NAME=VALUE, e.g. slurm_partition=cpu",
     "--splits": "NAME=SHARE, e.g. train=0.4,discovery=0.3,test=0.3",
 }
 

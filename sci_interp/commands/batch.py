@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import sci_interp as si
 from sci_interp.errors import InputError
 
-from .arguments import parse_options
+from .arguments import parse_options, parse_pairs
 
 if TYPE_CHECKING:
     from sci_interp.executors import Shard
@@ -67,22 +68,51 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     )
     who.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler, tcp://HOST:8786")
     who.add_argument(
+        "--submitit", metavar="FOLDER", help="SLURM jobs; where their tasks and logs lie"
+    )
+    who.add_argument(
         "--shard",
         metavar="I/N",
         help="make the shards of task I (from 0) of N and stop; then give the command without it",
+    )
+    group.add_argument(
+        "--submitit-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of submitit, e.g. slurm_partition=cpu, timeout_min=60, slurm_array_parallelism=8; "
+        "may be repeated",
     )
 
 
 @contextmanager
 def makers_of(chosen: argparse.Namespace) -> Iterator[Mapping[str, Any]]:
     """Yield ``workers`` or ``executor`` of a verb."""
-    if not chosen.dask:
+    options = _read_options(chosen)
+    if not (chosen.dask or chosen.submitit):
         yield {"workers": chosen.workers}
         return
     from sci_interp.executors import open_dask
+    from sci_interp.jobs import open_submitit
 
-    with open_dask(chosen.dask) as executor:
+    opened = open_dask(chosen.dask) if chosen.dask else open_submitit(chosen.submitit, **options)
+    with opened as executor:
         yield {"executor": executor}
+
+
+def _read_options(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of submitit; what is JSON is read as such, other values are texts."""
+    pairs = parse_pairs("--submitit-option", chosen.submitit_option)
+    if pairs and not chosen.submitit:
+        raise InputError("--submitit-option is for jobs", todo="Add --submitit FOLDER")
+    return {name: _read_value(value) for name, value in pairs.items()}
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def shard_of(chosen: argparse.Namespace) -> Shard | None:
@@ -169,10 +199,10 @@ def _require_usable(words: Sequence[str], add: AddArguments) -> None:
     parser = argparse.ArgumentParser(prog=f"sci-interp {words[0]}")
     add(parser)
     chosen = parser.parse_args(list(words[1:]))
-    if chosen.shard or chosen.dask or chosen.workers:
+    if chosen.shard or chosen.dask or chosen.submitit or chosen.workers:
         raise InputError(
             "the command of sbatch says who makes the shards",
-            allowed="a command without --shard, --dask and --workers",
+            allowed="a command without --shard, --dask, --submitit and --workers",
         )
 
 

@@ -60,6 +60,24 @@ def test_shards_then_the_whole(words, whole, tmp_path, capsys):
     assert si.ActivationStore.open(tmp_path / "a").digest == whole
 
 
+def test_jobs_of_submitit_make_the_shards(words, whole, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(place for place in sys.path if place))
+    words = [*words, "--out", str(tmp_path / "a")]
+    jobs = ["--submitit", str(tmp_path / "jobs")]
+    local = ["--submitit-option", "cluster=local", "--submitit-option", "timeout_min=30"]
+    assert main([*words, *jobs, *local]) == 0
+    assert si.ActivationStore.open(tmp_path / "a").digest == whole
+    words[-1] = str(tmp_path / "b")
+    assert main([*words, *jobs, *local, "--submitit-option", "mem_gb=much"]) == 2
+    assert 'submitit refuses its options: Parameter "mem_gb" expected' in capsys.readouterr().err
+    assert main([*words, "--submitit-option", "mem_gb=4"]) == 2
+    assert "Add --submitit FOLDER" in capsys.readouterr().err
+    assert main([*words, *jobs, "--submitit-option", "mem_gb"]) == 2
+    assert "slurm_partition=cpu" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
 def test_encode_and_annotate_in_shards(words, whole, proteins, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([*words, "--out", "a"]) == 0
@@ -121,7 +139,7 @@ def test_the_script_of_sbatch_runs_an_array_with_requeues(
         (["--tasks", "0", "annotate", "--adapter", "protein", "--out", "a"], "--tasks 0"),
         (
             ["--tasks", "3", "annotate", "--adapter", "protein", "--out", "a", "--workers", "2"],
-            "without --shard, --dask and --workers",
+            "without --shard, --dask, --submitit and --workers",
         ),
     ],
 )
