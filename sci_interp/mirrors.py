@@ -7,18 +7,18 @@ Anything that fsspec knows is an address; its package of the protocol has to be 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from .disk import digest_json, is_inside
-from .errors import InputError, MissingExtraError, StoreError
+from .disk import digest_file, digest_json, is_inside
+from .errors import InputError, MissingExtraError, SciInterpError, StoreError
 from .manifest import read_manifest
 from .schema import MANIFEST_FILE, REQUEST_FILE
 from .study import is_address
@@ -31,6 +31,10 @@ CACHE_VARIABLE: Final = "SCI_INTERP_CACHE"
 ORIGIN_FILE: Final = "origin.tmp"
 
 _KEY_LETTERS = 24
+#: Stores without folders, where making one would make a bucket.
+_WITH_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss"}
+#: What a disk of this machine says; a server says other things.
+_DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def open_folder(path: Path | str) -> Path:
@@ -63,6 +67,11 @@ def open_folder(path: Path | str) -> Path:
     _place(mirror, ORIGIN_FILE, address.encode())
     for name, data in fresh.items():
         _place(mirror, name, data)
+    try:
+        read_manifest(mirror)
+    except StoreError as error:
+        what = error.what.replace(str(mirror), address)
+        raise StoreError(what, todo="Publish the artefact again") from None
     return mirror
 
 
@@ -71,21 +80,37 @@ def is_mirror(folder: Path) -> bool:
     return (folder / ORIGIN_FILE).is_file()
 
 
-def ensure_file(folder: Path, name: str) -> None:
+def ensure_file(folder: Path, name: str, digest: str) -> None:
     """Fetch a file of a mirror that is not there yet; of other folders do nothing.
+
+    Parameters
+    ----------
+    folder
+        The artefact.
+    name
+        Path of the file inside of it.
+    digest
+        What the manifest says of its bytes. Others are not kept: they may be better next time.
 
     Raises
     ------
     StoreError
-        If the name leaves the folder, or the file cannot be read.
+        If the name leaves the folder, or the file cannot be read or holds other bytes.
     """
     if (folder / name).is_file() or not is_mirror(folder):
         return
     if not is_inside(name):
         raise StoreError(f"the manifest of {folder} names the file {name!r}, outside of it")
     address = (folder / ORIGIN_FILE).read_text(encoding="utf-8")
-    with _placed(folder, name) as temporary, _typed_errors(f"{address}/{name}"):
-        _file_system(address).get_file(f"{address}/{name}", str(temporary))
+    place = f"{address}/{name}"
+    with _placed(folder, name) as temporary:
+        with _typed_errors(place):
+            _file_system(address).get_file(place, str(temporary))
+        if digest_file(temporary) != digest:
+            raise StoreError(
+                f"{place} is damaged: its bytes are not those that were published",
+                todo="Try again, or publish the artefact again",
+            )
 
 
 def publish(path: Path | str, address: str) -> None:
@@ -110,18 +135,29 @@ def publish(path: Path | str, address: str) -> None:
         raise InputError(f"{address!r} is not an address", allowed="s3://bucket/folder, gs://...")
     folder, address = Path(path), address.rstrip("/")
     manifest = read_manifest(folder)
-    with _typed_errors(address):
-        files = _file_system(address)
-        held = f"{address}/{REQUEST_FILE}"
-        if files.exists(held) and files.cat_file(held) != (folder / REQUEST_FILE).read_bytes():
-            raise StoreError(f"{address} holds other work", todo="Choose another address")
-        names = [name for name in manifest.files if name != REQUEST_FILE]
-        for name in (REQUEST_FILE, *names, MANIFEST_FILE):
-            if not (folder / name).is_file():
-                raise StoreError(f"{folder / name} is missing", todo="Verify the artefact first")
-            place = f"{address}/{name}"
-            files.makedirs(place.rpartition("/")[0], exist_ok=True)
+    _require_free(address, (folder / REQUEST_FILE).read_bytes())
+    names = [name for name in manifest.files if name != REQUEST_FILE]
+    for name in (REQUEST_FILE, *names, MANIFEST_FILE):
+        if not (folder / name).is_file():
+            raise StoreError(f"{folder / name} is missing", todo="Verify the artefact first")
+        place = f"{address}/{name}"
+        with _typed_errors(place, "written"):
+            files = _file_system(address)
+            if address.partition("://")[0] not in _WITH_BUCKETS:
+                files.makedirs(place.rpartition("/")[0], exist_ok=True)
             files.put_file(str(folder / name), place)
+
+
+def _require_free(address: str, request: bytes) -> None:
+    """Refuse an address where the artefact of another request lies."""
+    place = f"{address}/{REQUEST_FILE}"
+    with _typed_errors(place):
+        try:
+            held: bytes = _file_system(address).cat_file(place)
+        except FileNotFoundError:
+            return
+        if held != request:
+            raise StoreError(f"{address} holds other work", todo="Choose another address")
 
 
 def _cache() -> Path:
@@ -129,7 +165,6 @@ def _cache() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "sci_interp"
 
 
-@lru_cache(maxsize=8)
 def _file_system(address: str) -> Any:
     try:
         fsspec: Any = import_module("fsspec")
@@ -151,15 +186,24 @@ def _fetch(address: str, name: str) -> bytes:
 
 
 @contextmanager
-def _typed_errors(place: str) -> Iterator[None]:
+def _typed_errors(place: str, what: str = "reached") -> Iterator[None]:
+    """Name the address where a client fails; clients have errors of their own."""
     try:
         yield
-    except FileNotFoundError:
+    except SciInterpError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_IS_FULL:
+            raise
+        if isinstance(error, FileNotFoundError) and what == "reached":
+            raise StoreError(
+                f"there is no file {place}", todo="Name the address of a finished artefact"
+            ) from None
+        told = str(error) or type(error).__name__
         raise StoreError(
-            f"there is no file {place}", todo="Name the address of a finished artefact"
-        ) from None
-    except OSError as error:
-        raise StoreError(f"{place} cannot be reached: {error}") from error
+            f"{place} cannot be {what}: {told}",
+            todo="Look at the address, your access and the server; then try again",
+        ) from error
 
 
 def _place(folder: Path, name: str, data: bytes) -> None:

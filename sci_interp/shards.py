@@ -162,7 +162,7 @@ def verify_file(root: Path, name: str, digests: Mapping[str, str]) -> None:
     path = root / name
     if name not in digests:
         raise StoreError(f"{path} is not listed in the artefact's manifest")
-    ensure_file(root, name)
+    ensure_file(root, name, digests[name])
     try:
         found = digest_file(path)
     except OSError as error:

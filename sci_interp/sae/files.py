@@ -107,7 +107,7 @@ def load_sae(path: Path | str) -> SparseAutoencoder:
     manifest = read_manifest(folder, KIND)
     for name in (CONFIG_FILE, TENSORS_FILE):
         file = folder / name
-        ensure_file(folder, name)
+        ensure_file(folder, name, manifest.files.get(name, ""))
         if not file.is_file():
             raise StoreError(f"{folder} has no {name}", todo=_RETRAIN)
         if digest_file(file) != manifest.files.get(name):

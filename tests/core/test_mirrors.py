@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_names_that_leave_the_mirror_are_refused(tmp_path, memory):
     (folder / mirrors.ORIGIN_FILE).write_text(AT)
     for name in ("../y", "/etc/y", "a/../../y"):
         with pytest.raises(StoreError, match="outside of it"):
-            mirrors.ensure_file(folder, name)
+            mirrors.ensure_file(folder, name, "")
 
 
 def test_protocols_and_packages_that_are_missing_are_told_of(tmp_path, monkeypatch):
@@ -147,6 +148,14 @@ def test_an_address_that_cannot_be_reached_and_a_full_disk_are_typed(tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(type(memory), "cat_file", refuse)
         with pytest.raises(StoreError, match=r"cannot be reached: .*timed out"):
+            si.ActivationStore.open(f"{AT}/a")
+
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "get_file", fill)
+        with pytest.raises(StoreError, match=r"cannot be written: No space.*SCI_INTERP_CACHE"):
             si.ActivationStore.open(f"{AT}/a")
     monkeypatch.setenv(mirrors.CACHE_VARIABLE, str(tmp_path / "a" / "manifest.json"))
     with pytest.raises((StoreError, OSError)):
