@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sci_interp.source import FeatureSource
 
 from .stretches import Stretch, entries, split_stretches
-from .windows import HALVES
+from .windows import HALVES, TopWindows
 
 __all__ = ["Firing", "FiringWindows", "shuffle_keys"]
 
@@ -55,14 +55,15 @@ class FiringWindows:
     """Places where features fire, drawn at random, each of another family.
 
     The strongest places would not stand for the firing: what fires at all tokens of a letter, and
-    more so in some context, is strongest there.
+    more so in some context, is strongest there. Where a claim is about gate 2's windows, the
+    strongest are taken.
 
     Attributes
     ----------
     column : (n_windows,) int64
         Place of the feature in ``Firing.chosen``, ascending.
     token, block : (n_windows,) int64
-        The strongest token of a run of neighbouring firing tokens, and its family.
+        A token, if drawn the strongest of a run of firing tokens, and its family.
     """
 
     column: NDArray[np.int64]
@@ -88,6 +89,29 @@ class FiringWindows:
             new = np.stack([column, token + stretch.start, stretch.block[token]])
             found = _keep(np.concatenate([found, new], axis=1), n_top, seed)
         return cls(*found)
+
+    def with_strongest(
+        self, windows: TopWindows, chosen: NDArray[np.int64], strongest: NDArray[np.bool_]
+    ) -> FiringWindows:
+        """Return the windows with those of some features replaced by their strongest.
+
+        Parameters
+        ----------
+        windows
+            Strongest windows of all features.
+        chosen : (n,)
+            The features.
+        strongest : (n,)
+            Whose windows are replaced.
+        """
+        kept = ~strongest[self.column]
+        parts = [np.stack([self.column, self.token, self.block])[:, kept]]
+        for column in np.flatnonzero(strongest).tolist():
+            here = windows.of(int(chosen[column]))
+            token, block = windows.token[here], windows.block[here]
+            parts.append(np.stack([np.full(len(token), column), token, block]))
+        found = np.concatenate(parts, axis=1)
+        return FiringWindows(*found[:, np.argsort(found[0], kind="stable")])
 
     def of(self, column: int) -> slice:
         """Return where the windows of one feature stand."""

@@ -6,8 +6,7 @@ windows no more alike than other windows of the nuisance. The reference windows 
 therefore drawn again: each bears the nuisance of the window that it stands for, of the feature's
 best ones the first that holds there. One, since explanations are joined by "or": what fires where
 three letters meet is explained by none of them. Where too few families have such a token at a like
-place, it may lie anywhere; where too few have one at all, the place alone is matched. The windows
-are any at which the feature fires, not its strongest.
+place, it may lie anywhere; where too few have one at all, the place alone is matched.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .coherence import (
     windows_per_block,
 )
 from .explainers import Explainers
-from .firing import Firing, FiringWindows, shuffle_keys
+from .firing import FiringWindows, shuffle_keys
 from .stretches import Stretch, split_stretches, stretches
 from .windows import HALVES
 
@@ -49,13 +48,12 @@ _Kind = tuple[int, int]
 
 @one_blas_thread()
 def measure_matched_coherence(
-    firing: Firing,
+    windows: FiringWindows,
     nuisances: NDArray[np.int64],
     explainers: Explainers,
     *,
     n_tested: int,
     q: float = 0.01,
-    n_top: int = 16,
     n_sets: int = 10_000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
@@ -63,8 +61,8 @@ def measure_matched_coherence(
 
     Parameters
     ----------
-    firing
-        The features to test, and the level at which they fire.
+    windows
+        Windows of the features to test, of two families at least.
     nuisances : (n, n_best)
         Explainers in which their windows are matched, the best first; -1 for none.
     explainers
@@ -73,21 +71,18 @@ def measure_matched_coherence(
         Number of tests, where hopeless features were left out.
     q
         False discovery rate that the p-values must be fine enough for.
-    n_top
-        Windows of a feature, each of another family.
     n_sets
         Reference sets for one feature. A tenth is drawn first; all, and ten times as many, only
         where so few features are coherent that fewer cannot tell.
     seed
-        Seed of windows and reference sets.
+        Seed of the reference sets.
 
     Returns
     -------
     (n,) float64
         Monte Carlo p-values, one-sided.
     """
-    windows = FiringWindows.draw(firing, n_top=n_top, seed=seed)
-    left = np.arange(len(firing.chosen))
+    left = np.arange(len(nuisances))
     p = np.ones(len(left))
     for n_drawn in (max(1, n_sets // 10), n_sets, 10 * n_sets):
         for first in range(0, len(left), _CHUNK):

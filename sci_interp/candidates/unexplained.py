@@ -17,11 +17,11 @@ from .association import associate
 from .coherence import measure_coherence
 from .explained import ExplainedShare, measure_explained_share, measure_lead_share
 from .explainers import Explainers
-from .firing import Firing
+from .firing import Firing, FiringWindows
 from .multiplicity import adjust_p
 from .nuisance_matched import measure_matched_coherence
 from .reproducibility import measure_reproducibility
-from .windows import find_windows
+from .windows import TopWindows, find_windows
 
 __all__ = ["GATE_COLUMNS", "KINDS", "Gates", "basic_score", "rank_candidates", "run_gates"]
 
@@ -61,6 +61,8 @@ GATE_COLUMNS = (
 )
 #: Best nuisances of a feature in which its windows are matched.
 _N_NUISANCES = 8
+#: Windows drawn among all firing, as a multiple of the strongest: they are less alike.
+_N_DRAWN = 4
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ def run_gates(
     table["p"], table["q"] = coherence.p, adjust_p(coherence.p)
     table["coherent"] = table["q"] <= gates.q_coherence
     explainers = Explainers(known, adapter, dataset)
-    share = _explain(table, features, explainers, gates=gates, seed=seed)
+    firing = Firing(features, chosen, level[chosen])
+    share = _explain(table, firing, windows, explainers, gates=gates, seed=seed)
     table["causal"] = "not tested"
     part = _part_of_one(table, share, gates)
     leading = Firing(features, chosen[part], level[chosen[part]])
@@ -171,15 +174,14 @@ def run_gates(
 
 def _explain(
     table: pd.DataFrame,
-    features: FeatureSource,
+    firing: Firing,
+    windows: TopWindows,
     explainers: Explainers,
     *,
     gates: Gates,
     seed: int,
 ) -> ExplainedShare:
     """Add the columns of gate 3 to a table; return the share of labels and nuisances together."""
-    chosen = table["feature"].to_numpy(np.int64)
-    firing = Firing(features, chosen, table["firing_level"].to_numpy(np.int64))
     halves = associate(firing, explainers)
     share, alone = (
         measure_explained_share(
@@ -196,28 +198,7 @@ def _explain(
     most = nuisances[:, 0]
     table["nuisance"] = [explainers.names[one] if one >= 0 else "" for one in most]
     table["nuisance_share"], table["nuisance_recall"] = both.of_labels(explainers, most)
-    table["p_beyond"], table["q_beyond"] = np.nan, np.nan
-    # Whatever labels do not explain is asked, also what cannot pass.
-    asked = (table["label_upper"] < gates.max_share).to_numpy(bool)
-    is_nuisance = (table["nuisance_share"] >= gates.max_share) & (
-        table["nuisance_recall"] >= gates.max_nuisance_recall
-    )
-    tested = np.flatnonzero(asked & (table["coherent"] & ~is_nuisance).to_numpy(bool))
-    n_tested = int(asked.sum())
-    table.loc[tested, "p_beyond"] = measure_matched_coherence(
-        Firing(features, chosen[tested], firing.level[tested]),
-        nuisances[tested],
-        explainers,
-        n_tested=n_tested,
-        q=gates.q_beyond,
-        n_top=gates.n_top,
-        n_sets=gates.n_sets,
-        seed=seed,
-    )
-    table.loc[tested, "q_beyond"] = adjust_p(table["p_beyond"].to_numpy()[tested], n_tested)
-    beyond = table["q_beyond"] <= gates.q_beyond
-    table["beyond_nuisances"] = np.where(beyond, "yes", "no")
-    table.loc[table["q_beyond"].isna() & ~is_nuisance, "beyond_nuisances"] = "not tested"
+    _look_beyond(table, firing, windows, nuisances, explainers, gates=gates, seed=seed)
     # What nuisances make alike, they explain; where nothing is alike, they count as labels do.
     bound = table["label_upper"].where(
         table["coherent"], table[["label_upper", "upper"]].max(axis=1)
@@ -226,6 +207,49 @@ def _explain(
     table["unexplained"] = bound < gates.max_share
     table["unexplained_strict"] = bound < gates.max_share_strict
     return share
+
+
+def _look_beyond(
+    table: pd.DataFrame,
+    firing: Firing,
+    windows: TopWindows,
+    nuisances: NDArray[np.int64],
+    explainers: Explainers,
+    *,
+    gates: Gates,
+    seed: int,
+) -> None:
+    """Add whether windows are alike beyond the nuisances.
+
+    Where nuisances explain less than half of the firing, the windows are those of gate 2: is their
+    likeness the nuisances'? Else any firing counts, so that what fires at a letter, and most in
+    some context, is not taken for the context.
+    """
+    is_nuisance = (table["nuisance_share"] >= gates.max_share) & (
+        table["nuisance_recall"] >= gates.max_nuisance_recall
+    )
+    asked = table["label_upper"] < gates.max_share
+    table["p_beyond"], table["q_beyond"] = np.nan, np.nan
+    # Gate 1 parts two lists, each with its own rate. All that is asked counts as tested, also what
+    # cannot pass.
+    for group in (table["reproducible"] == "no", table["reproducible"] != "no"):
+        hopeful = asked & group & table["coherent"] & ~is_nuisance
+        rows, n_tested = np.flatnonzero(hopeful), int((asked & group).sum())
+        mine = Firing(firing.features, firing.chosen[rows], firing.level[rows])
+        drawn = FiringWindows.draw(mine, n_top=_N_DRAWN * gates.n_top, seed=seed)
+        strongest = (table["upper"] < gates.max_share).to_numpy(bool)[rows]
+        p = measure_matched_coherence(
+            drawn.with_strongest(windows, mine.chosen, strongest),
+            nuisances[rows],
+            explainers,
+            n_tested=n_tested,
+            q=gates.q_beyond,
+            n_sets=gates.n_sets,
+            seed=seed,
+        )
+        table.loc[rows, "p_beyond"], table.loc[rows, "q_beyond"] = p, adjust_p(p, n_tested)
+    table["beyond_nuisances"] = np.where(table["q_beyond"] <= gates.q_beyond, "yes", "no")
+    table.loc[table["q_beyond"].isna() & ~is_nuisance, "beyond_nuisances"] = "not tested"
 
 
 def rank_candidates(table: pd.DataFrame, *kinds: str) -> pd.DataFrame:

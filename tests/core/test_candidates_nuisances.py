@@ -19,7 +19,7 @@ from sci_interp.candidates.explainers import Explainers
 from sci_interp.candidates.firing import Firing, FiringWindows, shuffle_keys
 from sci_interp.candidates.nuisance_matched import measure_matched_coherence
 from sci_interp.candidates.unexplained import run_gates
-from sci_interp.candidates.windows import HALVES
+from sci_interp.candidates.windows import HALVES, find_windows
 
 WORLD = World()
 LETTERS = np.concatenate([WORLD.sequences[record] for record in WORLD.axis.records["record"]])
@@ -102,10 +102,11 @@ def test_parts_of_a_letter_are_as_alike_as_the_letter(explainers) -> None:
     firing = Firing(codes_of(*tokens), np.arange(n), np.full(n, 1))
     names = [f"symbol={'ABCDEFGH'[at % 8]}" for at in range(n)]
     nuisances = np.array([[explainers.names.index(name), -1] for name in names])
-    p = measure_matched_coherence(firing, nuisances, explainers, n_tested=n, n_sets=1_000, q=1.0)
+    windows = FiringWindows.draw(firing, n_top=16, seed=0)
+    p = measure_matched_coherence(windows, nuisances, explainers, n_tested=n, n_sets=1_000, q=1.0)
     assert (p <= 0.05).mean() <= 0.15 and 0.35 < p.mean() < 0.65
     again = measure_matched_coherence(
-        firing, nuisances, explainers, n_tested=n, n_sets=1_000, q=1.0
+        windows, nuisances, explainers, n_tested=n, n_sets=1_000, q=1.0
     )
     assert np.array_equal(p, again)
 
@@ -116,12 +117,14 @@ def test_references_do_not_depend_on_stretches(explainers, monkeypatch) -> None:
     )
     nuisances = np.array([[explainers.names.index(f"symbol={x}")] for x in "GC"])
     arguments = {"n_tested": 2, "n_sets": 500, "seed": 3}
-    first = measure_matched_coherence(firing, nuisances, explainers, **arguments)
+    draw = {"n_top": 16, "seed": 3}
+    windows = FiringWindows.draw(firing, **draw)
+    first = measure_matched_coherence(windows, nuisances, explainers, **arguments)
     monkeypatch.setattr(stretches, "STRETCH_TOKENS", 200)
     monkeypatch.setattr(nuisance_matched, "_CHUNK", 1)
-    assert np.array_equal(
-        measure_matched_coherence(firing, nuisances, explainers, **arguments), first
-    )
+    windows = FiringWindows.draw(firing, **draw)
+    second = measure_matched_coherence(windows, nuisances, explainers, **arguments)
+    assert np.array_equal(first, second)
     assert first[0] < 0.01 < first[1]
 
 
@@ -195,6 +198,19 @@ def test_the_strongest_places_do_not_stand_for_the_firing() -> None:
     firing = Firing(ArrayCodes.of(WORLD.axis, levels), np.array([0]), np.array([224]))
     drawn = FiringWindows.draw(firing, n_top=40, seed=0).token
     assert context[drawn].mean() < 0.35
+
+
+def test_the_strongest_windows_replace_those_of_some_features() -> None:
+    levels = np.zeros((WORLD.axis.n_tokens, 3), int)
+    levels[LETTERS < 3] = 200
+    codes = ArrayCodes.of(WORLD.axis, levels)
+    top, chosen = find_windows(codes, n_top=5), np.array([0, 1, 2])
+    drawn = FiringWindows.draw(Firing(codes, chosen, np.ones(3, int)), n_top=9, seed=0)
+    found = drawn.with_strongest(top, chosen, np.array([False, True, False]))
+    for column in (0, 2):
+        assert np.array_equal(found.token[found.of(column)], drawn.token[drawn.of(column)])
+    assert np.array_equal(found.token[found.of(1)], top.token[top.of(1)])
+    assert np.array_equal(found.block[found.of(1)], top.block[top.of(1)])
 
 
 @given(st.integers(0, 2**31), st.integers(2, 500))
