@@ -44,7 +44,8 @@ class LinkSettings:
     seed : int
         Seed of every random draw.
     n_permutations, max_permutations : int
-        Draws of a pair at most; and where few pairs are left, draws that resolve their p.
+        Draws of a pair, a part of them first; and where few pairs are left, draws that resolve
+        their p.
     dependence : "bh", "by" or "maxt"
         Which adjustment.
     n_threads : int

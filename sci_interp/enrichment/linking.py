@@ -41,6 +41,11 @@ SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5
 
+#: Share of the permutations that is drawn first: enough, where many pairs are links.
+FIRST_DRAWS = 0.4
+#: Exceedances that the largest rejected p shall have where the permutations asked for are too few.
+FEWEST_EXCEEDANCES = 5
+
 NULLS = ("local", "swap", "joint")
 #: Column of p, and of q, that a class rests on.
 P_OF_CLASS = {"site": "p", "regional": "p_region", "record": "p_swap", "positional": "p_local"}
@@ -171,16 +176,24 @@ def _candidates(study: Study, way: Direction, group: int) -> pd.DataFrame:
 def _permute(
     study: Study, way: Direction, survivors: pd.DataFrame, reasons: dict[str, int]
 ) -> pd.DataFrame:
-    """Test survivors on the testing half; p is NaN where it is not identifiable there."""
+    """Test survivors on the testing half; p is NaN where it is not identifiable there.
+
+    A part of the draws comes first. Where the p that is rejected would have fewer exceedances than
+    tell it well, or none, the pairs that may still be links are drawn of again.
+    """
     test = study.settings
-    done = _permute_once(study, way, survivors, test.n_permutations)
+    n_first = int(np.ceil(FIRST_DRAWS * test.n_permutations))
+    done = _permute_once(study, way, survivors, n_first)
     reasons[TOO_CONCENTRATED] += int(done["p"].isna().sum())
-    open_ = (done["p"] < (ENOUGH + 1) / (test.n_permutations + 1)).to_numpy()
+    open_ = (done["p"] < (ENOUGH + 1) / (n_first + 1)).to_numpy()
     if not open_.any():
         return done
-    needed = 5 * len(done) / (open_.sum() * test.q / 2)
-    n_draws = int(min(np.ceil(needed), test.max_permutations))
-    if n_draws <= test.n_permutations:
+    per_exceedance = len(done) / (open_.sum() * test.q / 2)
+    n_draws = max(
+        min(int(np.ceil(ENOUGH * per_exceedance)), test.n_permutations),
+        min(int(np.ceil(FEWEST_EXCEEDANCES * per_exceedance)), test.max_permutations),
+    )
+    if n_draws <= n_first:
         return done
     more = _permute_once(study, way, done.loc[open_, ["feature", "label", "bin", "group"]], n_draws)
     return pd.concat([done[~open_], more], ignore_index=True)

@@ -36,6 +36,8 @@ from .universes import SharedUniverses
 __all__ = ["enrich", "require_inputs"]
 
 Protocol = Literal["two-stage", "interplm"]
+#: Bytes of annotations that are kept in memory, for an entry that is held at once.
+KEPT_PER_ENTRY = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,8 @@ def enrich(
     seed
         Seed of permutations and resamples.
     n_permutations
-        Draws of a pair at most; they stop early where a pair is clearly no link.
+        Draws of a pair. They stop early where a pair is clearly no link, and after four tenths
+        where so many pairs are links that this tells which.
     max_permutations
         Draws where so few pairs are left that their p must be finer.
     n_per_label
@@ -155,7 +158,7 @@ def enrich(
         n_per_label=n_per_label,
     )
     sources = {MAIN: features, **references}
-    known = SharedUniverses(known)
+    known = SharedUniverses(known, most_bytes=KEPT_PER_ENTRY * max_entries)
     outcomes: dict[str, _Outcome] = {}
     steps = _link_sources(sources, known, test, settings, outcomes)
     with clear_on_mistake(*([folder] if folder is not None else [])):

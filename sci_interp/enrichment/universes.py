@@ -1,7 +1,8 @@
 """Label groups that were assessed at the same tokens, worked on as one.
 
 A pass over the codes serves one universe. Groups that share theirs share the passes; no number
-depends on it. Groups whose labels cover whole records have universes of their own.
+depends on it. Groups whose labels cover whole records have universes of their own. Every source
+makes many passes, and reading annotations takes as long as using them: what fits is kept.
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ class SharedUniverses:
     ----------
     known
         The annotations; every slice is read once to compare the groups.
+    most_bytes
+        Memory for slices that are kept once they were read.
     """
 
-    def __init__(self, known: KnownSource) -> None:
+    def __init__(self, known: KnownSource, *, most_bytes: int = 0) -> None:
         self._known = known
+        self._kept: dict[tuple[int, int], _Slice] = {}
+        self._free = most_bytes
         states = [hashlib.sha256() for _ in known.groups]
         for split in SPLITS:
             for start, stop in iterate_slices(known.axis, split):
@@ -91,14 +96,26 @@ class SharedUniverses:
 
     def read(self, start: int, stop: int) -> RunSlice:
         """Return the annotations of a token range that begins and ends with records."""
+        found = self._kept.get((start, stop))
+        if found is None:
+            found = self._read(start, stop)
+            n_bytes = sum(column.nbytes for column in vars(found).values())
+            if n_bytes <= self._free:
+                self._free -= n_bytes
+                for column in vars(found).values():
+                    column.flags.writeable = False
+                self._kept[start, stop] = found
+        return found
+
+    def _read(self, start: int, stop: int) -> _Slice:
         piece = self._known.read(start, stop)
         group = np.asarray(piece.known_group, np.int64)
         chosen = self._first[group] == group
         return _Slice(
-            piece.label,
-            piece.instance,
-            piece.start,
-            piece.stop,
+            np.array(piece.label),
+            np.array(piece.instance),
+            np.array(piece.start),
+            np.array(piece.stop),
             self._number[group[chosen]],
             np.asarray(piece.known_start)[chosen],
             np.asarray(piece.known_stop)[chosen],
