@@ -82,8 +82,8 @@ def write_table(suite: Path, rows: list[tuple[str, dict[str, Any]]], seconds: fl
     lines = [
         "# Time of the whole enrich",
         "",
-        f"Made by `python benchmarks/speed/enrichment.py {suite.as_posix()}` on the suite's stores:",
-        f"{first['n_tokens']:,} tokens, {first['n_labels']} labels.",
+        f"Made by `python benchmarks/speed/enrichment.py {suite.as_posix()}`",
+        f"on the suite's stores: {first['n_tokens']:,} tokens, {first['n_labels']} labels.",
         "",
         *sign(seconds),
         "- *processor s*: all threads together; it depends less on other work than the clock does",
@@ -100,7 +100,7 @@ def write_table(suite: Path, rows: list[tuple[str, dict[str, Any]]], seconds: fl
     half = first["processor"] / 2
     lines += [
         "",
-        f"Asked: all sources in {AIM} s on two cores, which would take {half:.0f} s at least if free.",
+        f"Asked: all sources in {AIM} s on two cores, which would take {half:.0f} s at least.",
     ]
     text = "\n".join(lines) + "\n"
     RESULT.write_text(text)

@@ -559,6 +559,24 @@ def test_groups_with_the_same_universe_are_one_and_no_number_depends_on_it(world
     pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])
 
 
+def test_annotations_are_kept_as_far_as_they_fit(world):
+    axis = world.axis
+    first, last = (axis.token_range([split]) for split in ("discovery", "test"))
+    size = sum(x.nbytes for x in vars(SharedUniverses(world.known).read(*first)).values())
+    some = SharedUniverses(world.known, most_bytes=size)
+    never, all_ = (SharedUniverses(world.known, most_bytes=n) for n in (0, 10**9))
+    for start, stop in (first, last, first):
+        pieces = [vars(source.read(start, stop)) for source in (never, some, all_)]
+        for name, column in pieces[0].items():
+            for other in pieces[1:]:
+                np.testing.assert_array_equal(column, other[name])
+    assert never.read(*first) is not never.read(*first)
+    assert all_.read(*first) is all_.read(*first)
+    assert sum(some.read(*part) is some.read(*part) for part in (first, last)) == 1
+    with pytest.raises(ValueError, match="read-only"):
+        all_.read(*first).start[0] = 1
+
+
 def test_calibration_leaves_nuisances_out():
     world = small_world(4, nuisance=(0,))
     rest = without_nuisances(load_annotations(world.known))
