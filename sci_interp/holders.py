@@ -75,6 +75,7 @@ def parse_holder(data: bytes) -> Holder | None:
     """Return the holder that a lock file names, or None where it cannot be read."""
     try:
         raw = json.loads(data)
+        time.localtime(float(raw["started"]))  # it is shown, and may be no time
         return Holder(
             host=str(raw["host"]),
             place=str(raw["place"]),
@@ -83,7 +84,7 @@ def parse_holder(data: bytes) -> Holder | None:
             started=float(raw["started"]),
             token=str(raw["token"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OSError, OverflowError, RecursionError):
         return None
 
 

@@ -23,6 +23,8 @@ __all__ = ["ArtefactStatus", "RunStatus", "status"]
 #: ``stopped``: no process writes it and none said why, as after a kill. ``waiting``: shards that
 #: workers made, for the process that takes them into the artefact.
 State: TypeAlias = Literal["done", "running", "waiting", "stopped", "failed", "damaged"]
+#: No work has more parts or seconds; a file of progress may hold any number.
+_MOST: Final = 2**63
 CONTINUES: Final = "the command that made it continues it"
 
 
@@ -226,7 +228,7 @@ def _n_wanted(settings: Any) -> int | None:
     """Return the number of shards where the request of an artefact tells it."""
     try:
         return -(-int(settings["n_tokens"]) // int(settings["shard_tokens"]))
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
 
 
@@ -235,7 +237,9 @@ def _read_progress(folder: Path, *, running: bool) -> dict[str, Any]:
         raw = read_json(folder / PROGRESS_FILE)
         done, seconds = int(raw["done"]), float(raw["seconds"])
         total = None if raw["total"] is None else int(raw["total"])
-    except (SciInterpError, KeyError, TypeError, ValueError):
+    except (SciInterpError, KeyError, TypeError, ValueError, OverflowError):
+        return {}
+    if any(value > _MOST for value in (done, total or 0, seconds)):
         return {}
     found: dict[str, Any] = {"done": done, "total": total}
     if running and done > 0 and seconds > 0:

@@ -73,13 +73,15 @@ class InterventionResult:
             if name.startswith("measured_") and name.endswith(".parquet")
         )
         with reading(path):
-            return cls(
+            found = cls(
                 effects=read_table(path, EFFECTS),
                 measured=pd.concat([read_table(path, name) for name in parts], ignore_index=True),
                 endpoints=manifest.settings["endpoints"],
                 settings=manifest.settings,
                 path=path,
             )
+            found.format()  # what can be said of it is in the file
+        return found
 
     @property
     def digest(self) -> str:

@@ -89,13 +89,15 @@ class Evaluation:
             name: read_table(path, name) for name in TABLES if f"{name}.parquet" in manifest.files
         }
         with reading(path / SUMMARY_FILE):
-            return cls(
+            evaluation = cls(
                 fidelity=Fidelity(**found["fidelity"]),
                 summary=dict(found["summary"]),
                 settings=manifest.settings,
                 path=path,
                 **tables,
             )
+            evaluation.format()  # what can be said of it is in the file
+        return evaluation
 
     def write(self, out: Path) -> Evaluation:
         """Write into a claimed folder, and return what it holds."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sci_interp.disk import read_json
+from sci_interp.disk import read_json, reading
 from sci_interp.manifest import finish_artefact, write_atomically
 from sci_interp.shards import read_whole
 from sci_interp.tables import read_table, write_table
@@ -63,7 +63,10 @@ class FeatureMatch:
         path = Path(path)
         manifest = read_whole(path, KIND)
         summary = read_json(path / SUMMARY_FILE)
-        return cls(read_table(path, TABLE), summary, manifest.settings, path)
+        found = cls(read_table(path, TABLE), summary, manifest.settings, path)
+        with reading(path / SUMMARY_FILE):
+            found.format()  # what can be said of a match is in the file
+        return found
 
     def write(self, out: Path) -> FeatureMatch:
         """Write into a claimed folder, and return what it holds."""

@@ -69,7 +69,9 @@ class Sweep:
         with reading(path):
             table["pareto"] = _on_pareto_curve(table)
             table["seconds"] = table["run"].map(seconds).astype(np.float64)
-        return cls(table=table, settings=manifest.settings, path=path)
+            found = cls(table=table, settings=manifest.settings, path=path)
+            found.format()  # what can be said of it is in the file
+        return found
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ from small_run import VERBS, make, make_run, open_artefact
 from sci_interp.manifest import digest_file, digest_json
 from sci_interp.sae.session import CHECKPOINT_FILE
 
-__all__ = ["reseal", "store_targets"]
+__all__ = ["replacing", "reseal", "store_targets"]
 
 Row = tuple[str, tuple[bytes, ...], Callable[[bytes], object]]
 
@@ -49,7 +50,8 @@ def store_targets(folder: Path) -> Iterator[Row]:
     for kind, names in FILES.items():
         for name in names:
             seed = (whole / kind / name).read_bytes()
-            yield f"{kind}, {name}", (seed,), _opening(kind, damaged / kind, name)
+            read = partial(open_artefact, kind, damaged / kind)
+            yield f"{kind}, {name}", (seed,), replacing(damaged / kind, name, read)
     interrupted = folder / "interrupted"
     if not interrupted.is_dir():
         with (
@@ -74,15 +76,32 @@ def _resuming(whole: Path, interrupted: Path) -> Callable[[bytes], object]:
     return parse
 
 
-def _opening(kind: str, folder: Path, name: str) -> Callable[[bytes], object]:
+def replacing(
+    folder: Path, name: str, read: Callable[[], object], *, sealed: bool = True
+) -> Callable[[bytes], object]:
+    """Return what puts bytes in place of a file of an artefact, reads it, and puts all back.
+
+    Parameters
+    ----------
+    folder
+        The artefact.
+    name
+        The file.
+    read
+        Reads the artefact.
+    sealed
+        Whether manifest and journal are made to agree with the bytes.
+    """
     before = {each: (folder / each).read_bytes() for each in (*_SEALED, name) if _is(folder, each)}
 
     def parse(data: bytes) -> object:
         (folder / name).write_bytes(data)
-        reseal(folder, name)
+        if sealed:
+            reseal(folder, name)
         try:
-            return open_artefact(kind, folder)
+            return read()
         finally:
+            (folder / name).unlink(missing_ok=True)
             for each, held in before.items():
                 (folder / each).write_bytes(held)
 

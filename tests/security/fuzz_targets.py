@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fuzz_checkpoints import checkpoint_targets
 from fuzz_fields import field_targets, native_targets
+from fuzz_results import result_targets
 from fuzz_seeds import CIF, FLAT, GFF, JSON, LONG, PDB, STUDY, TEMPEST, TRACKS, WIDE
 from fuzz_stores import store_targets
 
@@ -87,7 +88,7 @@ def all_targets(folder: Path) -> Mapping[str, Target]:
     files.mkdir(parents=True, exist_ok=True)
     found = {name: Target(seeds, parse) for name, seeds, parse in _text_targets(files)}
     slow = (*checkpoint_targets(files), *field_targets(files), *store_targets(folder))
-    for name, seeds, parse in slow:
+    for name, seeds, parse in (*slow, *result_targets(folder)):
         found[name] = Target(seeds, parse, slow=True)
     for name, seeds, parse in native_targets(files):
         found[name] = Target(seeds, parse, slow=True, native=True)

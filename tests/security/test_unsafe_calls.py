@@ -39,6 +39,19 @@ UNSAFE = {
     "import os\nos.system(text)": "gives text to a shell",
     "from os import popen\npopen(text)": "gives text to a shell",
     "import subprocess\nsubprocess.run(text, shell=True)": "gives text to a shell",
+    "from importlib import import_module\nimport_module('pickle')": "unpickles",
+    "import importlib as i\ni.import_module('torch.hub')": "runs downloaded code",
+    "import importlib\nimportlib.import_module(name='xml.etree')": "expands entities",
+    "import pandas\npandas.read_hdf(path)": "unpickles",
+    "import torch\ntorch.serialization.add_safe_globals([cls])": "unpickles",
+    "from torch.serialization import safe_globals\nsafe_globals([cls])": "unpickles",
+    "import runpy\nrunpy.run_path(path)": "runs what it reads",
+    "import importlib.util as u\nu.spec_from_file_location('m', path)": "runs what it reads",
+    "from importlib.machinery import SourceFileLoader\nSourceFileLoader('m', path)": (
+        "runs what it reads"
+    ),
+    "import subprocess\nsubprocess.getstatusoutput(text)": "gives text to a shell",
+    "import asyncio\nasyncio.create_subprocess_shell(text)": "gives text to a shell",
 }
 
 SAFE = (
@@ -49,6 +62,7 @@ SAFE = (
     "import re\nre.compile(text)",
     "load(name, trust_remote_code=False)",
     "import subprocess\nsubprocess.run(words, check=False)",
+    "from importlib import import_module\nimport_module('fsspec')",
     "text = 'pickle.load(torch.load(eval))'  # exec(text)",
 )
 

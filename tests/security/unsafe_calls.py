@@ -27,12 +27,28 @@ MODULES = {
     **dict.fromkeys(("dill", "cloudpickle", "joblib", "jsonpickle"), "unpickles"),
     **dict.fromkeys(("xml", "lxml", "xmlrpc"), "expands entities"),
     **dict.fromkeys(("torch.hub", "torch.package"), "runs downloaded code"),
+    **dict.fromkeys(("runpy", "imp"), "runs what it reads"),
 }
 #: Functions by their full name.
 FUNCTIONS = {
     **dict.fromkeys(("eval", "exec", "compile", "__import__"), "runs text"),
     **dict.fromkeys(("os.system", "os.popen", "subprocess.getoutput"), "gives text to a shell"),
+    **dict.fromkeys(
+        ("subprocess.getstatusoutput", "asyncio.create_subprocess_shell"), "gives text to a shell"
+    ),
     **dict.fromkeys(("pandas.read_pickle", "torch.jit.load"), "runs what it reads"),
+    **dict.fromkeys(
+        ("importlib.util.spec_from_file_location", "importlib.machinery.SourceFileLoader"),
+        "runs what it reads",
+    ),
+    **dict.fromkeys(
+        (
+            "pandas.read_hdf",
+            "torch.serialization.add_safe_globals",
+            "torch.serialization.safe_globals",
+        ),
+        "unpickles",
+    ),
     **{
         f"yaml.{name}{several}": "makes objects from text"
         for name in ("load", "unsafe_load", "full_load")
@@ -49,6 +65,8 @@ ARGUMENTS = {
     "trust_remote_code": (False, "runs downloaded code"),
     "shell": (False, "gives text to a shell"),
 }
+#: Functions that import the module of the name they are given.
+IMPORTS = ("importlib.import_module", "importlib.__import__")
 #: Arguments that a function is safe with alone.
 REQUIRED = {"torch.load": "weights_only", "numpy.load": "allow_pickle"}
 
@@ -119,6 +137,10 @@ def _call(node: ast.Call, imported: dict[str, str]) -> Iterator[Finding]:
     given = {each.arg for each in node.keywords}
     if name in REQUIRED and REQUIRED[name] not in given:
         yield Finding(node.lineno, f"{name} without {REQUIRED[name]}", "unpickles")
+    if name in IMPORTS:
+        for value in (*node.args[:1], *(each.value for each in node.keywords)):
+            if isinstance(value, ast.Constant):
+                yield from _module(node.lineno, str(value.value))
     for each in node.keywords:
         if each.arg is not None:
             yield from _argument(node.lineno, each.arg, each.value)
