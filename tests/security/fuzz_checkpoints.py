@@ -105,8 +105,9 @@ def _networks(files: Path) -> Iterator[Row]:
     def load_forecast() -> object:
         return load_weather_network(str(forecast))
 
-    seed = shipped["config.json"]
-    yield "forecast network", (seed,), _replacing(forecast, shipped, "config.json", load_forecast)
+    for name, seed in shipped.items():
+        parse = _replacing(forecast, shipped, name, load_forecast)
+        yield f"forecast network, {name}", (seed,), parse
 
 
 def _replacing(

@@ -13,6 +13,7 @@ import xarray as xr
 from sci_interp_weather.grib import import_projections_first
 from sci_interp_weather.grids import Grid
 from sci_interp_weather.networks.onnx_network import load_onnx
+from sci_interp_weather.networks.static_fields import read_static
 from sci_interp_weather.opening import open_fields
 
 __all__ = ["field_targets", "make_fields", "native_targets"]
@@ -54,6 +55,10 @@ def native_targets(files: Path) -> Iterator[Row]:
         path = files / f"{engine}.nc"
         make_fields().to_netcdf(path, engine=engine, format=format_name)  # type: ignore[call-overload]
         yield name, (path.read_bytes(),), _reading(path, path)
+        path = files / f"static-{engine}.nc"
+        fields = make_fields().isel(time=0).drop_vars("time")
+        fields.to_netcdf(path, engine=engine, format=format_name)  # type: ignore[call-overload]
+        yield f"static fields, {name}", (path.read_bytes(),), _reading_static(path)
     path = files / "fields.grb"
     yield "GRIB", (_message(),), _reading(path, path)
 
@@ -69,6 +74,14 @@ def _reading(path: Path, what: Path) -> Callable[[bytes], object]:
             return {name: fields.read(name, slice(None)) for name in fields.variables}
         finally:
             path.write_bytes(before)
+
+    return parse
+
+
+def _reading_static(path: Path) -> Callable[[bytes], object]:
+    def parse(data: bytes) -> object:
+        path.write_bytes(data)
+        return read_static(path, ["msl"])
 
     return parse
 

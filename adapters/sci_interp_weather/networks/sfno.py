@@ -129,7 +129,12 @@ def load_sfno(folder: Path, name: str) -> SfnoNetwork:
         model: nn.Module = _operator_class()(**config["architecture"])
         model.load_state_dict(weights)
         return SfnoNetwork(model, name=name, **settings)
-    except (TypeError, RuntimeError, AssertionError) as error:
+    except InputError as error:
+        what = f"{config_path}: {error.what}"
+        raise InputError(what, allowed=error.allowed, todo=error.todo) from None
+    except MissingExtraError:
+        raise
+    except Exception as error:  # noqa: BLE001 - torch-harmonics computes with what it is given
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             f"{folder} does not describe an operator of torch-harmonics: {reason}",

@@ -187,3 +187,21 @@ def test_missing_package_is_named_for_operators(folder, monkeypatch):
     monkeypatch.setattr(sfno.importlib, "import_module", absent)
     with pytest.raises(MissingExtraError, match=r"sci-interp\[sfno\]"):
         load_sfno(folder, "absent")
+
+
+@pytest.mark.parametrize("value", [[], {}, 0, 0.5, -1, "x", None])
+@pytest.mark.parametrize(
+    "key", [*ARCHITECTURE, *SETTINGS, "latitude", "first_longitude", "offsets", "name"]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_settings_of_strangers_are_used_or_refused(folder, key, value):
+    if key in ARCHITECTURE:
+        write_config(folder, architecture=ARCHITECTURE | {key: value})
+    else:
+        write_config(folder, **{key: value})
+    refused = ""
+    try:
+        load_sfno(folder, "x")
+    except InputError as error:
+        refused = str(error)
+    assert not refused or str(folder) in refused
