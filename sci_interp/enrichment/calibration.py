@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sci_interp.annotations import AnnotationSlice
+from sci_interp.disk import reading
 from sci_interp.errors import InputError
 from sci_interp.manifest import begin_artefact, clear_on_mistake, finish_artefact
 from sci_interp.progress import track
@@ -252,9 +253,11 @@ def load_calibration(path: Path | str) -> Calibration:
     """
     path = Path(path)
     settings = read_whole(path, KIND).settings
-    return Calibration(
-        read_table(path, "runs"), settings["q"], settings["null"], read_table(path, "p_values")
-    )
+    with reading(path):
+        q, null = float(settings["q"]), settings["null"]
+        if null not in get_args(Null):
+            raise ValueError(f"null is {null!r}")
+    return Calibration(read_table(path, "runs"), q, null, read_table(path, "p_values"))
 
 
 def shift_annotations(
