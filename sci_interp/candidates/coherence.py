@@ -22,7 +22,7 @@ from sci_interp.schema import EXCHANGE, RECORD, STRATUM
 from sci_interp.threads import one_blas_thread
 
 from .multiplicity import adjust_p
-from .stretches import block_of_records
+from .stretches import block_of_records, windows_per_block
 from .windows import HALVES, TopWindows
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "mean_similarity",
     "measure_coherence",
     "strata_of",
-    "windows_per_block",
 ]
 
 #: Distances to an end of the record that are a place of their own.
@@ -117,12 +116,6 @@ class ReferenceWindows:
     def rows(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the first row of every cell asked, and the one after its last ``(2, n)``."""
         return np.stack([np.searchsorted(self.cell, cell, side) for side in ("left", "right")])
-
-
-def windows_per_block(axis: TokenAxis, n_windows: int) -> int:
-    """Return how many of ``n_windows`` alike may come from one block: one, of grids more."""
-    n_blocks = len(axis.block_starts) - 1
-    return max(1, 2 * n_windows // n_blocks) if len(axis.step_weights) > 1 else 1
 
 
 def cells_of(
@@ -265,7 +258,7 @@ def measure_coherence(
         for test in tests:
             test.draw(n_sets)
     cosine = np.array([test.observed for test in tests])
-    expected = np.array([test.total / test.n_drawn for test in tests])
+    expected = np.array([test.expected for test in tests])
     return Coherence(cosine, cosine - expected, np.array([test.p for test in tests]))
 
 
@@ -327,6 +320,11 @@ class MonteCarlo:
         if self.n_as_high >= self.n_needed:
             return self.n_as_high / self.n_drawn
         return (1 + self.n_as_high) / (1 + self.n_drawn)
+
+    @property
+    def expected(self) -> float:
+        """Mean similarity of the sets drawn so far."""
+        return self.total / self.n_drawn
 
     def draw(self, n_sets: int) -> None:
         """Draw until there are ``n_sets`` in all, or enough were as coherent."""

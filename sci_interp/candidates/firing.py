@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from sci_interp.source import FeatureSource
 
-from .stretches import Stretch, entries, split_stretches
+from .stretches import Stretch, entries, split_stretches, windows_per_block
 from .windows import HALVES, TopWindows
 
-__all__ = ["Firing", "FiringWindows", "shuffle_keys"]
+__all__ = ["Firing", "FiringWindows", "rank_in", "shuffle_keys"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Firing:
 
 @dataclass(frozen=True, eq=False)
 class FiringWindows:
-    """Places where features fire, drawn at random, each of another family.
+    """Places where features fire, drawn at random, each of another family, or few of a block.
 
     The strongest places would not stand for the firing: what fires at all tokens of a letter, and
     more so in some context, is strongest there. Where a claim is about gate 2's windows, the
@@ -79,15 +79,16 @@ class FiringWindows:
         firing
             Features, and the level at which they fire.
         n_top
-            Families of a feature.
+            Windows of a feature: one a family or, of gridded records, a few a block.
         seed
             Who draws; a token's chance depends on it and on the token alone.
         """
         found = np.zeros((3, 0), np.int64)
+        most = windows_per_block(firing.features.axis, n_top)
         for stretch in split_stretches(firing.features.axis, HALVES):
             column, token = _peaks(firing, stretch)
             new = np.stack([column, token + stretch.start, stretch.block[token]])
-            found = _keep(np.concatenate([found, new], axis=1), n_top, seed)
+            found = _keep(np.concatenate([found, new], axis=1), n_top, most, seed)
         return cls(*found)
 
     def with_strongest(
@@ -145,17 +146,25 @@ def _peaks(firing: Firing, stretch: Stretch) -> tuple[NDArray[np.int64], NDArray
     return column[first], token[first]
 
 
-def _keep(windows: NDArray[np.int64], n_top: int, seed: int) -> NDArray[np.int64]:
-    """Keep a window of each feature and family, and ``n_top`` families of a feature."""
+def _keep(windows: NDArray[np.int64], n_top: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Keep ``most`` windows of each feature and family, and ``n_top`` of a feature."""
     column, token, block = windows
-    windows = windows[:, np.lexsort((shuffle_keys(token, seed), block, column))]
+    order = np.lexsort((shuffle_keys(token, seed), block, column))
+    windows = windows[:, order]
     fresh = (np.diff(windows[0], prepend=-1) != 0) | (np.diff(windows[2], prepend=-1) != 0)
-    windows = windows[:, fresh]
+    windows = windows[:, rank_in(np.cumsum(fresh)) < most]
     column, token, block = windows
     key = shuffle_keys(shuffle_keys(block, seed) // 2 + column, seed)
-    windows = windows[:, np.lexsort((key, column))]
-    starts = np.flatnonzero(np.diff(windows[0], prepend=-1))
-    lengths = np.diff(np.append(starts, windows.shape[1]))
-    rank = np.arange(windows.shape[1]) - np.repeat(starts, lengths)
-    kept: NDArray[np.int64] = windows[:, rank < n_top]
+    windows = windows[:, np.lexsort((token, key, column))]
+    kept: NDArray[np.int64] = windows[:, rank_in(windows[0]) < n_top]
     return kept
+
+
+def rank_in(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many entries of the same group stand before each ``(n,)``."""
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    lengths = np.diff(np.append(starts, len(group)))
+    rank = np.empty(len(group), np.int64)
+    rank[order] = np.arange(len(group)) - np.repeat(starts, lengths)
+    return rank

@@ -11,6 +11,7 @@ place, it may lie anywhere; where too few have one at all, the place alone is ma
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,23 +28,43 @@ from .coherence import (
     is_fine,
     mean_similarity,
     strata_of,
-    windows_per_block,
 )
 from .explainers import Explainers
-from .firing import FiringWindows, shuffle_keys
-from .stretches import Stretch, split_stretches, stretches
+from .firing import FiringWindows, rank_in, shuffle_keys
+from .stretches import Stretch, split_stretches, stretches, windows_per_block
 from .windows import HALVES
 
-__all__ = ["measure_matched_coherence"]
+__all__ = ["MatchedCoherence", "measure_matched_coherence"]
 
 #: Families that reference windows come from at the least, at a like place and anywhere.
 _MIN_FAMILIES = (8, 2)
 _NO_NUISANCE = _ANYWHERE = -1
 #: Features whose reference windows are drawn in one pass over the records.
 _CHUNK = 256
+#: Reference windows for each window of a feature that asks for their kind, and of a kind.
+_PER_WINDOW, _FEWEST = 4, 16
+#: Reference sets that tell how alike windows of like places are.
+_N_PLACE = 100
 
 #: What a reference window has in common with the window it stands for: nuisance and cell.
 _Kind = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedCoherence:
+    """How alike windows are beyond their nuisances, in the order asked.
+
+    Attributes
+    ----------
+    p : (n,) float64
+        Monte Carlo p-value, one-sided.
+    share : (n,) float64
+        Share of their likeness beyond like places that is left where nuisances are matched too:
+        0 where nuisances make all of it, 1 where they make none.
+    """
+
+    p: NDArray[np.float64]
+    share: NDArray[np.float64]
 
 
 @one_blas_thread()
@@ -56,7 +77,7 @@ def measure_matched_coherence(
     q: float = 0.01,
     n_sets: int = 10_000,
     seed: int = 0,
-) -> NDArray[np.float64]:
+) -> MatchedCoherence:
     """Test whether the places where features fire are more alike than their nuisances make them.
 
     Parameters
@@ -76,26 +97,23 @@ def measure_matched_coherence(
         where so few features are coherent that fewer cannot tell.
     seed
         Seed of the reference sets.
-
-    Returns
-    -------
-    (n,) float64
-        Monte Carlo p-values, one-sided.
     """
     left = np.arange(len(nuisances))
-    p = np.ones(len(left))
+    p, share = np.ones(len(left)), np.zeros(len(left))
     for n_drawn in (max(1, n_sets // 10), n_sets, 10 * n_sets):
         for first in range(0, len(left), _CHUNK):
             columns = left[first : first + _CHUNK]
             tests = _tests(windows, columns, nuisances[columns], explainers, seed=seed)
-            for column, test in zip(columns.tolist(), tests, strict=True):
+            for column, (test, place) in zip(columns.tolist(), tests, strict=True):
                 test.draw(n_drawn)
                 p[column] = test.p
+                excess = test.observed - place
+                share[column] = (test.observed - test.expected) / excess if excess > 0 else 0.0
         if is_fine(p, q, n_tested):
             break
         # The same sets come again, and more of them.
         left = np.flatnonzero(p < MonteCarlo.n_needed / n_drawn)
-    return p
+    return MatchedCoherence(p, share)
 
 
 def _tests(
@@ -105,8 +123,8 @@ def _tests(
     explainers: Explainers,
     *,
     seed: int,
-) -> Iterator[MonteCarlo]:
-    """Yield the test of every feature, with its reference windows."""
+) -> Iterator[tuple[MonteCarlo, float]]:
+    """Yield the test of every feature, and how alike windows of like places are."""
     at = [windows.of(int(column)) for column in columns]
     rows = np.concatenate([np.arange(one.start, one.stop) for one in at])
     owner = np.repeat(np.arange(len(at)), [one.stop - one.start for one in at])
@@ -114,22 +132,28 @@ def _tests(
     cell = cells_of(axis, token, strata_of(axis))
     shared = _first_that_holds(explainers, token, nuisances[owner])
     kinds = [_kinds(*pair) for pair in zip(shared.tolist(), cell.tolist(), strict=True)]
-    bank = _Bank.draw(explainers, [kind for those in kinds for kind in those], seed=seed)
-    where = (axis, explainers.adapter, explainers.dataset)
-    unit = describe(*where, token)
-    for number, column in enumerate(columns.tolist()):
-        mine = np.flatnonzero(owner == number)
-        used, place = np.unique([bank.best(kinds[row]) for row in mine], return_inverse=True)
-        size = np.array([len(bank.token[kind]) for kind in used])
-        stop = np.cumsum(size)[place]
-        reference = describe(*where, np.concatenate([bank.token[kind] for kind in used]))
-        yield MonteCarlo(
-            reference @ reference.T,
-            np.concatenate([bank.block[kind] for kind in used]),
-            np.stack([stop - size[place], stop]),
-            float(mean_similarity(unit[mine] @ unit[mine].T, windows.block[rows[mine]])),
-            np.random.default_rng([seed, 7, column]),
-        )
+    of_feature = [np.flatnonzero(owner == number) for number in range(len(at))]
+    bank = _Bank.draw(
+        explainers, _needs([[kinds[row] for row in mine] for mine in of_feature]), seed
+    )
+    unit = describe(axis, explainers.adapter, explainers.dataset, token)
+    for column, mine in zip(columns.tolist(), of_feature, strict=True):
+        observed = float(mean_similarity(unit[mine] @ unit[mine].T, windows.block[rows[mine]]))
+        generator = np.random.default_rng([seed, 7, column])
+        place = [bank.best(kinds[row][-2:]) for row in mine]
+        other = bank.test(explainers, place, np.inf, generator)
+        other.draw(_N_PLACE)
+        matched = [bank.best(kinds[row]) for row in mine]
+        yield bank.test(explainers, matched, observed, generator), other.expected
+
+
+def _needs(kinds: Sequence[Sequence[Sequence[_Kind]]]) -> dict[_Kind, int]:
+    """Return how many windows of every kind are needed, by the kinds of each feature's windows."""
+    needs: Counter[_Kind] = Counter()
+    for of_feature in kinds:
+        asked = Counter(kind for of_window in of_feature for kind in of_window)
+        needs |= Counter({kind: max(_FEWEST, _PER_WINDOW * n) for kind, n in asked.items()})
+    return dict(needs)
 
 
 def _first_that_holds(
@@ -173,11 +197,30 @@ class _Bank:
                 break
         return found
 
+    def test(
+        self,
+        explainers: Explainers,
+        kinds: Sequence[int],
+        observed: float,
+        generator: np.random.Generator,
+    ) -> MonteCarlo:
+        """Return the test of windows, each of which has reference windows of a kind."""
+        used, at_kind, n_windows = np.unique(kinds, return_inverse=True, return_counts=True)
+        size = np.maximum(_FEWEST, _PER_WINDOW * n_windows)
+        size = np.minimum(size, [len(self.token[kind]) for kind in used])
+        token, block = (
+            np.concatenate([part[kind][:n] for kind, n in zip(used, size, strict=True)])
+            for part in (self.token, self.block)
+        )
+        unit = describe(explainers.axis, explainers.adapter, explainers.dataset, token)
+        stop = np.cumsum(size)[at_kind]
+        rows = np.stack([stop - size[at_kind], stop])
+        return MonteCarlo(unit @ unit.T, block, rows, observed, generator)
+
     @classmethod
-    def draw(cls, explainers: Explainers, kinds: Sequence[_Kind], *, seed: int) -> _Bank:
+    def draw(cls, explainers: Explainers, needs: dict[_Kind, int], seed: int) -> _Bank:
         """Draw the bank from discovery and test records, each kind from many families."""
-        number = {kind: at for at, kind in enumerate(dict.fromkeys(kinds))}
-        draw = _Draw(explainers, number, seed)
+        draw = _Draw(explainers, needs, seed)
         axis = explainers.axis
         records = axis.record_range(HALVES)
         first, last = np.searchsorted(axis.block_starts, records)
@@ -186,25 +229,25 @@ class _Bank:
             if draw.is_complete:
                 break
             draw.add(block)
-        return cls(number, *draw.close())
+        return cls({kind: at for at, kind in enumerate(needs)}, *draw.close())
 
 
 class _Draw:
     """Fills every kind with windows, one a family or, of gridded records, a few a block."""
 
-    def __init__(self, explainers: Explainers, number: dict[_Kind, int], seed: int) -> None:
+    def __init__(self, explainers: Explainers, needs: dict[_Kind, int], seed: int) -> None:
         self._explainers, self._seed = explainers, seed
         self._strata = strata_of(explainers.axis)
         self._most = windows_per_block(explainers.axis, WINDOWS_PER_CELL)
         #: Nuisances that kinds ask for; the last row below is for none of them.
-        self._asked = np.unique([one for one, _ in number if one != _NO_NUISANCE]).astype(np.int64)
+        self._asked = np.unique([one for one, _ in needs if one != _NO_NUISANCE]).astype(np.int64)
         row = {int(one): at for at, one in enumerate(self._asked)} | {_NO_NUISANCE: -1}
         #: Kind of every nuisance and cell, -1 for none. The last columns: other cells, any.
-        shape = (len(self._asked) + 1, 3 + max(cell for _, cell in number))
+        shape = (len(self._asked) + 1, 3 + max(cell for _, cell in needs))
         self._kind = np.full(shape, -1, np.int64)
-        for (nuisance, cell), at in number.items():
+        for at, (nuisance, cell) in enumerate(needs):
             self._kind[row[nuisance], cell] = at
-        self._room = np.full(len(number), WINDOWS_PER_CELL)
+        self._room = np.array(list(needs.values()), np.int64)
         self._found: list[NDArray[np.int64]] = [np.zeros((3, 0), np.int64)]
 
     @property
@@ -221,8 +264,8 @@ class _Draw:
             new = np.stack([kind, token + stretch.start])
             found = np.concatenate([found, new], axis=1)
             found = found[:, np.lexsort((shuffle_keys(found[1], self._seed), found[0]))]
-            found = found[:, _rank(found[0]) < self._most]
-        kept = _rank(found[0]) < self._room[found[0]]
+            found = found[:, rank_in(found[0]) < self._most]
+        kept = rank_in(found[0]) < self._room[found[0]]
         kind, token = found[:, kept]
         np.subtract.at(self._room, kind, 1)
         self._found.append(np.stack([kind, token, np.full(len(kind), block)]))
@@ -251,13 +294,3 @@ class _Draw:
         order = np.argsort(kind, kind="stable")
         cuts = np.searchsorted(kind[order], np.arange(1, len(self._room)))
         return np.split(token[order], cuts), np.split(block[order], cuts)
-
-
-def _rank(group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many entries of the same group stand before each ``(n,)``."""
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    lengths = np.diff(np.append(starts, len(group)))
-    rank = np.empty(len(group), np.int64)
-    rank[order] = np.arange(len(group)) - np.repeat(starts, lengths)
-    return rank

@@ -101,6 +101,11 @@ class Candidates:
         read_whole(path, "candidates")
         summary = read_json(path / _SUMMARY_FILE)
         with reading(path / _SUMMARY_FILE):
+            for name in ("notes", "settings"):
+                summary[name] = dict(summary[name].items())
+            for name in ("count", "n_tested", "control_count", "control_n_tested"):
+                if not isinstance(summary[name], int | None):
+                    raise ValueError(f"{name} is {summary[name]!r}")
             return cls(**{name: read_table(path, name) for name in _TABLES}, **summary)
 
     def format(self, n_rows: int = 10) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "indicator",
     "split_stretches",
     "stretches",
+    "windows_per_block",
 ]
 
 #: Tokens read at a time; memory scales with it and with nothing else.
@@ -98,6 +99,12 @@ def stretches(
 def block_of_records(axis: TokenAxis) -> NDArray[np.int64]:
     """Return the number of the block of every record ``(n_records,)``."""
     return np.repeat(np.arange(len(axis.block_starts) - 1), np.diff(axis.block_starts))
+
+
+def windows_per_block(axis: TokenAxis, n_windows: int) -> int:
+    """Return how many of ``n_windows`` alike may come from one block: one, of grids more."""
+    n_blocks = len(axis.block_starts) - 1
+    return max(1, 2 * n_windows // n_blocks) if len(axis.step_weights) > 1 else 1
 
 
 def split_stretches(

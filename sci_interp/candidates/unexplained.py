@@ -49,6 +49,7 @@ GATE_COLUMNS = (
     "nuisance",
     "nuisance_share",
     "nuisance_recall",
+    "coherence_beyond",
     "p_beyond",
     "q_beyond",
     "beyond_nuisances",
@@ -76,6 +77,8 @@ class Gates:
     q_coherence, q_beyond : float
         False discovery rates of gate 2, and of gate 3's claim that windows are alike beyond their
         nuisances.
+    min_beyond : float
+        Share of their likeness that nuisances must leave for that claim.
     max_nuisance_recall : float
         Recall from which on a nuisance that explains more than ``max_share`` of a feature is what
         the feature stands for; no coherence is asked then.
@@ -91,6 +94,7 @@ class Gates:
     min_families: int = 8
     q_coherence: float = 0.01
     q_beyond: float = 0.01
+    min_beyond: float = 0.5
     max_nuisance_recall: float = 0.5
     max_share: float = 0.5
     max_share_strict: float = 0.3
@@ -229,7 +233,7 @@ def _look_beyond(
         table["nuisance_recall"] >= gates.max_nuisance_recall
     )
     asked = table["label_upper"] < gates.max_share
-    table["p_beyond"], table["q_beyond"] = np.nan, np.nan
+    table["p_beyond"], table["q_beyond"], table["coherence_beyond"] = np.nan, np.nan, np.nan
     # Gate 1 parts two lists, each with its own rate. All that is asked counts as tested, also what
     # cannot pass.
     for group in (table["reproducible"] == "no", table["reproducible"] != "no"):
@@ -238,7 +242,7 @@ def _look_beyond(
         mine = Firing(firing.features, firing.chosen[rows], firing.level[rows])
         drawn = FiringWindows.draw(mine, n_top=_N_DRAWN * gates.n_top, seed=seed)
         strongest = (table["upper"] < gates.max_share).to_numpy(bool)[rows]
-        p = measure_matched_coherence(
+        found = measure_matched_coherence(
             drawn.with_strongest(windows, mine.chosen, strongest),
             nuisances[rows],
             explainers,
@@ -247,8 +251,12 @@ def _look_beyond(
             n_sets=gates.n_sets,
             seed=seed,
         )
-        table.loc[rows, "p_beyond"], table.loc[rows, "q_beyond"] = p, adjust_p(p, n_tested)
-    table["beyond_nuisances"] = np.where(table["q_beyond"] <= gates.q_beyond, "yes", "no")
+        table.loc[rows, "p_beyond"] = found.p
+        table.loc[rows, "q_beyond"] = adjust_p(found.p, n_tested)
+        table.loc[rows, "coherence_beyond"] = found.share
+    beyond = table["q_beyond"] <= gates.q_beyond
+    beyond &= table["coherence_beyond"] >= gates.min_beyond
+    table["beyond_nuisances"] = np.where(beyond, "yes", "no")
     table.loc[table["q_beyond"].isna() & ~is_nuisance, "beyond_nuisances"] = "not tested"
 
 
