@@ -242,7 +242,8 @@ def compiled_modules() -> Iterator[str]:
     for folder in (REPOSITORY, REPOSITORY / "adapters"):
         for package in PACKAGES:
             for path in sorted((folder / package).rglob("*.py")):
-                if "numba" in path.read_text(encoding="utf-8"):
+                text = path.read_text(encoding="utf-8")
+                if "numba" in text or "@compiled" in text:
                     yield ".".join(path.relative_to(folder).with_suffix("").parts)
 
 
