@@ -41,7 +41,7 @@ def read_static(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.float3
 
     try:
         data = netCDF4.Dataset(path)
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:  # names that are no text
         raise InputError(f"{path} cannot be read as NetCDF: {error}") from None
     with data:
         found = {}

@@ -205,6 +205,16 @@ def test_static_fields_are_turned_like_the_grid(static_file, monkeypatch):
         read_static(static_file, ["lsm"])
 
 
+def test_names_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "static.nc"
+    with netCDF4.Dataset(path, "w", format="NETCDF3_CLASSIC") as data:
+        data.createDimension("latitude", 3)
+        data.createVariable("latitude", "f4", ("latitude",))[:] = [1, 0, -1]
+    path.write_bytes(path.read_bytes().replace(b"latitude", b"lat\xe9tude"))
+    with pytest.raises(InputError, match="cannot be read as NetCDF"):
+        read_static(path, ["lsm"])
+
+
 @needs_aurora
 def test_published_checkpoint_that_cannot_be_downloaded(monkeypatch):
     aurora = import_aurora()
