@@ -246,15 +246,14 @@ def _judge(pairs: pd.DataFrame, study: Study, way: Direction) -> pd.DataFrame:
     whole = study.by_family[pairs["label"].to_numpy(np.int64)]
     for name in ("p_region", "p_swap"):
         adjusted[name] = np.where(whole, adjusted["p"], adjusted[name])
-    columns = list(P_OF_CLASS.values())
-    of_all, region, swap, local = (adjusted[name] for name in columns)
+    of_all, region, swap, local = (adjusted[column] for column in P_OF_CLASS.values())
     classes = classify_links(of_all, region, swap, local, study.settings.q)
     classes[whole] = np.where(adjusted["p"][whole] <= study.settings.q, "record", "none")
     unknown = pairs["p"].isna().to_numpy()
     classes[unknown] = "not identifiable"
     found = {
-        column.replace("p", "q", 1): np.where(unknown, np.nan, adjusted[column])
-        for column in columns
+        Q_OF_CLASS[name]: np.where(unknown, np.nan, adjusted[column])
+        for name, column in P_OF_CLASS.items()
     }
     return pairs.assign(direction=way.number, **found, **{"class": classes.astype(str)})
 
