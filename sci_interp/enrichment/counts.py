@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +22,11 @@ from sci_interp.codes import Codes
 from sci_interp.schema import BIN_FLOORS, Split
 from sci_interp.source import FeatureSource
 
-from .inputs import SLICE_TOKENS, KnownSource, RunSlice, bin_of_level, iterate_slices, known_mask
+from .count_kernels import Activity, Spans, add_active, add_labels
+from .inputs import SLICE_TOKENS, KnownSource, RunSlice, bin_of_level, known_mask, slice_records
 from .kernel import compiled, default_threads, run_ranges
 
-__all__ = ["Counts", "at_or_above", "count_split"]
+__all__ = ["Counts", "at_or_above", "count_records", "count_split"]
 
 Ints = NDArray[np.int64]
 Narrow = NDArray[np.signedinteger]
@@ -34,8 +34,6 @@ Narrow = NDArray[np.signedinteger]
 #: Activity entries, and tokens, that are counted at once.
 COUNT_ENTRIES = 2**23
 COUNT_TOKENS = 2**18
-#: Numbers of the shared histogram for one entry, at most, where it is worth adding it up.
-WORTH_SHARING = 8
 #: Pieces of the labels for every thread: labels differ in size.
 PIECES = 8
 
@@ -105,6 +103,27 @@ class Counts:
             n_known=np.zeros(n_groups, np.int64),
         )
 
+    @classmethod
+    def of(
+        cls,
+        features: FeatureSource,
+        known: KnownSource,
+        *,
+        labels: Ints | None = None,
+        floors: Sequence[int] = BIN_FLOORS,
+    ) -> Counts:
+        """Return no counts yet of labels of a source; parameters are :func:`count_split`'s."""
+        if labels is None:
+            labels = np.arange(len(known.labels), dtype=np.int64)
+        return cls.zero(
+            labels,
+            np.asarray(known.group_of_label, np.int64)[labels],
+            n_groups=len(known.groups),
+            n_features=features.n_features,
+            n_bins=len(floors),
+            narrow=features.axis.n_tokens * max(features.axis.step_weights) < 2**31,
+        )
+
     def __add__(self, other: Counts) -> Counts:
         assert np.array_equal(self.labels, other.labels), "counts of different labels"
         return Counts(
@@ -152,13 +171,13 @@ class Counts:
         mask = known_mask(runs, start, codes.n_tokens, len(self.n_known))
         weight = axis.token_weights(start, start + codes.n_tokens).astype(self.tokens.dtype)
         known = mask * weight
-        activity = _Activity(
+        activity = Activity(
             codes.indptr, codes.feature, codes.value.astype(np.uint8, copy=False), bin_of, known
         )
         has_steps = len(axis.step_weights) > 1
         moved = _moved(mask, axis, start)
         order, bounds = order_runs(runs, self.labels)
-        spans = _Spans(
+        spans = Spans(
             bounds,
             np.asarray(runs.start, np.int64)[order] - start,
             np.asarray(runs.stop, np.int64)[order] - start,
@@ -173,10 +192,10 @@ class Counts:
             for item in range(begin, end):
                 if item < n_groups:
                     counts = (self.active[item], self.entries[item])
-                    _add_active(activity, item, moved[item], *counts, has_steps)
+                    add_active(activity, item, moved[item], *counts, has_steps)
                     continue
                 first = (item - n_groups) * size
-                _add_labels(
+                add_labels(
                     activity, spans, self.group, (first, min(first + size, len(self.labels))),
                     self.tokens, self.instances, self.n_positive, self.n_instances,
                 )  # fmt: skip
@@ -185,25 +204,6 @@ class Counts:
         run_ranges(count, n_groups + n_pieces, size=1, n_threads=n_threads)
         if active and not has_steps:  # Every token weighs 1, and the known ones are moved.
             np.copyto(self.entries, self.active)
-
-
-class _Activity(NamedTuple):
-    """Codes of a slice, the bin of every level, and the weight of every token, 0 if unknown."""
-
-    indptr: Ints
-    feature: NDArray[np.unsignedinteger]
-    level: NDArray[np.uint8]
-    bin_of: NDArray[np.uint8]
-    known: Narrow
-
-
-class _Spans(NamedTuple):
-    """Runs by label, instance and start; ``bounds`` are each label's."""
-
-    bounds: Ints
-    start: Ints
-    stop: Ints
-    instance: Ints
 
 
 def at_or_above(histogram: NDArray[np.integer]) -> Ints:
@@ -259,36 +259,50 @@ def count_split(
     active
         Whether to count ``active``, ``entries`` and ``n_known``, which are the same for all labels.
     """
-    if labels is None:
-        labels = np.arange(len(known.labels), dtype=np.int64)
-    group = np.asarray(known.group_of_label, np.int64)[labels]
-    counts = Counts.zero(
-        labels,
-        group,
-        n_groups=len(known.groups),
-        n_features=features.n_features,
-        n_bins=len(floors),
-        narrow=features.axis.n_tokens * max(features.axis.step_weights) < 2**31,
+    counts = Counts.of(features, known, labels=labels, floors=floors)
+    records = range(*features.axis.record_range([split]))
+    count_records(
+        counts, features, known, records, floors=floors, n_threads=n_threads, active=active
     )
-    table = bin_of_level(floors)
-    for start, stop in iterate_slices(
-        features.axis, split, n_tokens=_slice_tokens(features, split)
-    ):
+    return counts
+
+
+def count_records(
+    counts: Counts,
+    features: FeatureSource,
+    known: KnownSource,
+    records: range,
+    *,
+    floors: Sequence[int] = BIN_FLOORS,
+    n_threads: int | None = None,
+    active: bool = True,
+) -> None:
+    """Add the counts of consecutive records of the axis, in one streamed pass.
+
+    Parameters
+    ----------
+    counts
+        Whose labels are counted; changed in place.
+    records
+        The records; all else is as for :func:`count_split`.
+    """
+    axis, table = features.axis, bin_of_level(floors)
+    n_tokens = _slice_tokens(features, records)
+    for start, stop in slice_records(axis, records, n_tokens=n_tokens):
         counts.add_slice(
             features.read(start, stop),
             table,
             runs=known.read(start, stop),
-            axis=features.axis,
+            axis=axis,
             start=start,
             n_threads=n_threads or default_threads(),
             active=active,
         )
-    return counts
 
 
-def _slice_tokens(features: FeatureSource, split: Split) -> int:
+def _slice_tokens(features: FeatureSource, records: range) -> int:
     """Return how many tokens are counted at once, by how active the first of them are."""
-    first = next(iterate_slices(features.axis, split, n_tokens=SLICE_TOKENS // 16), None)
+    first = next(slice_records(features.axis, records, n_tokens=SLICE_TOKENS // 16), None)
     if first is None:
         return SLICE_TOKENS
     n_entries = max(len(features.read(*first).feature), 1)
@@ -313,82 +327,3 @@ def _cumulate(histogram: NDArray[np.integer], result: Ints) -> None:
         for at in range(histogram.shape[1] - 1, -1, -1):
             total += histogram[row, at]
             result[row, at] = total
-
-
-@compiled
-def _add_active(
-    activity: _Activity,
-    group: int,
-    moved: NDArray[np.bool_],
-    active: Ints,
-    entries: Ints,
-    has_steps: bool,
-) -> None:
-    """Add the activity of a slice, weighted at known tokens and bare at all that are moved."""
-    known = activity.known[group]
-    for token in range(len(known)):
-        if not moved[token]:  # nor is it known
-            continue
-        weight = known[token]
-        for entry in range(activity.indptr[token], activity.indptr[token + 1]):
-            at = activity.feature[entry]
-            level = activity.bin_of[activity.level[entry]]
-            active[at, level] += weight
-            if has_steps:
-                entries[at, level] += 1
-
-
-@compiled
-def _add_labels(
-    activity: _Activity,
-    spans: _Spans,
-    group: Ints,
-    part: tuple[int, int],
-    tokens: Narrow,
-    instances: Narrow,
-    n_positive: Ints,
-    n_instances: Ints,
-) -> None:
-    """Walk the runs of labels ``part[0]:part[1]``."""
-    n_features = tokens.shape[1]
-    seen = np.full(activity.known.shape[1], -1, np.int64)  # the label that saw a token last
-    # Of every feature, the instance that saw it last, and its largest bin there: n * 256 + bin.
-    largest = np.full(n_features, -1, np.int64)
-    number = 0
-    shared = np.zeros((2, *tokens.shape[1:]), tokens.dtype)
-    for label in range(part[0], part[1]):
-        known = activity.known[group[label]]
-        n_entries = 0
-        for run in range(spans.bounds[label], spans.bounds[label + 1]):
-            n_entries += activity.indptr[spans.stop[run]] - activity.indptr[spans.start[run]]
-        is_shared = n_entries > shared.size // WORTH_SHARING
-        of_tokens = shared[0] if is_shared else tokens[label]
-        of_instances = shared[1] if is_shared else instances[label]
-        any_known = False
-        end = spans.bounds[label + 1]
-        for run in range(spans.bounds[label], end):
-            for token in range(spans.start[run], spans.stop[run]):
-                if not known[token]:
-                    continue
-                any_known = True
-                fresh = known[token] if seen[token] != label else 0
-                seen[token] = label
-                n_positive[label] += fresh
-                for entry in range(activity.indptr[token], activity.indptr[token + 1]):
-                    at = activity.feature[entry]
-                    level = activity.bin_of[activity.level[entry]]
-                    of_tokens[at, level] += fresh
-                    before, now = largest[at], number + level
-                    if now > before:
-                        largest[at] = now
-                        of_instances[at, level] += 1
-                        if before >= number:
-                            of_instances[at, before - number] -= 1
-            if run + 1 == end or spans.instance[run + 1] != spans.instance[run]:
-                n_instances[label] += any_known
-                any_known = False
-                number += 256
-        if is_shared:
-            tokens[label] += shared[0]
-            instances[label] += shared[1]
-            shared[:] = 0

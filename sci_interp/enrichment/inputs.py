@@ -12,7 +12,15 @@ from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import MAX_LEVEL, Split
 
-__all__ = ["KnownSource", "RunSlice", "bin_of_level", "iterate_slices", "known_mask"]
+__all__ = [
+    "KnownSource",
+    "RunSlice",
+    "bin_of_level",
+    "cut_records",
+    "iterate_slices",
+    "known_mask",
+    "slice_records",
+]
 
 #: Tokens that are held at once.
 SLICE_TOKENS = 65_536
@@ -88,13 +96,25 @@ def iterate_slices(
     axis: TokenAxis, split: Split, *, n_tokens: int | None = None
 ) -> Iterator[tuple[int, int]]:
     """Yield token ranges of whole records that cover a split, of about ``n_tokens`` each."""
-    n_tokens = n_tokens or SLICE_TOKENS
-    first, last = axis.record_range([split])
+    yield from slice_records(axis, range(*axis.record_range([split])), n_tokens=n_tokens)
+
+
+def slice_records(
+    axis: TokenAxis, records: range, *, n_tokens: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield token ranges that cover consecutive records, of about ``n_tokens`` each."""
     starts = axis.record_starts
-    while first < last:
+    for piece in cut_records(axis, records, n_tokens=n_tokens or SLICE_TOKENS):
+        yield int(starts[piece.start]), int(starts[piece.stop])
+
+
+def cut_records(axis: TokenAxis, records: range, *, n_tokens: int) -> Iterator[range]:
+    """Yield pieces of consecutive records with at most ``n_tokens`` each, or one record."""
+    starts, first = axis.record_starts, records.start
+    while first < records.stop:
         stop = int(np.searchsorted(starts, starts[first] + n_tokens, side="right")) - 1
-        stop = min(max(stop, first + 1), last)
-        yield int(starts[first]), int(starts[stop])
+        stop = min(max(stop, first + 1), records.stop)
+        yield range(first, stop)
         first = stop
 
 

@@ -111,7 +111,7 @@ def test_counts_add_up_over_slices_and_threads(monkeypatch, n_threads, size):
     slices = list(iterate_slices(axis, "discovery", n_tokens=size))
     assert slices[0][0] == 0 and slices[-1][1] == axis.n_tokens
     monkeypatch.setattr(
-        "sci_interp.enrichment.counts.iterate_slices", lambda *_, **__: iter(slices)
+        "sci_interp.enrichment.counts.slice_records", lambda *_, **__: iter(slices)
     )
     assert_equal(count_split(features, known, "discovery", n_threads=n_threads), whole)
 
