@@ -119,13 +119,13 @@ class AnnotationWork:
         InputError
             If the workers are other processes, and there is no recipe for them.
         """
-        present = self.parts.names()
         if workers.are_others:
-            wanted = spans(set(range(len(self._units))) - present, workers.n_tasks)
+            absent = [unit for unit in range(len(self._units)) if not self.parts.has(unit)]
+            wanted = spans(absent, workers.n_tasks)
             tasks = [self._task(units, recipe) for units in wanted]
             for _ in track(workers.run(tasks), "annotate", total=len(tasks), show=progress):
                 pass
-        elif not present:
+        elif not self.parts.names():
             return iter(self._adapter.annotate(self._dataset, self.axis.records[RECORD].tolist()))
         return self._from_parts()
 

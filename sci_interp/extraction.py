@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,7 +23,13 @@ from .screening import Screening
 from .streams import require_layer
 from .targets import Target, Wanted
 from .threads import one_torch_thread
-from .token_layout import TokenLayout, choose_shard_tokens, read_left_out, require_dtype
+from .token_layout import (
+    TokenLayout,
+    choose_shard_tokens,
+    read_left_out,
+    require_dtype,
+    work_units,
+)
 from .token_writer import ActivationWriter, ShardBuffer
 
 __all__ = ["Extraction", "Target", "Wanted"]
@@ -126,12 +132,17 @@ class Extraction:
         """
         writers = self._open_writers(targets)
         while not all(self._take(target, writers[target.layer]) for target in targets):
-            present = {
-                target.layer: {*range(writers[target.layer].n_committed), *target.parts.names()}
+            layout = _coarsest(targets).layout
+            missing = self._missing(targets, range(layout.n_shards))
+            begun = {
+                target.layout.shard_range(shard)[0] // layout.shard_tokens
                 for target in targets
+                for shard in missing[target.layer]
             }
-            wanted = self._missing(targets, present, n_spans=workers.n_tasks)
-            tasks = [self._task(shards, recipe, workers) for shards in wanted]
+            tasks = [
+                self._task(_within(targets, missing, pieces), recipe, workers)
+                for pieces in spans(begun, workers.n_tasks)
+            ]
             for _ in track(workers.run(tasks), "extract", total=len(tasks), show=progress):
                 pass
         self._finish(targets, writers)
@@ -143,28 +154,27 @@ class Extraction:
         targets = [target for target in self.targets if target.parts.is_needed()]
         if not targets:
             return 0
-        present = {target.layer: target.parts.names() for target in targets}
         own = share(_coarsest(targets).layout.n_shards, shard)
-        for shards in self._missing(targets, present, n_spans=1, among=own):
-            self.make_parts(shards, progress=progress)
+        self.make_parts(self._missing(targets, own), progress=progress)
         return len(own)
 
-    def make_parts(self, shards: Mapping[str, range], *, progress: bool = False) -> None:
-        """Run the network and write shards as parts.
+    def make_parts(self, shards: Mapping[str, Set[int]], *, progress: bool = False) -> None:
+        """Run the network and write shards as parts, unless they are there.
 
         Parameters
         ----------
         shards
-            Consecutive shards by layer.
+            Shards by layer.
         progress
             Show progress.
         """
-        chosen = [target for target in self.targets if target.layer in shards]
-        keep = {target.layer: target.make_part for target in chosen}
-        stop = max(target.layout.shard_range(shards[target.layer][-1])[1] for target in chosen)
-        # Whoever makes a part, it is the same.
-        with one_torch_thread():
-            self._run(shards, keep, stop=stop, progress=progress)
+        for stretch in self._stretches(shards):
+            chosen = [target for target in self.targets if target.layer in stretch]
+            keep = {target.layer: target.make_part for target in chosen}
+            stop = max(target.layout.shard_range(stretch[target.layer][-1])[1] for target in chosen)
+            # Whoever makes a part, it is the same.
+            with one_torch_thread():
+                self._run(stretch, keep, stop=stop, progress=progress)
 
     def require_keys(self, keys: Mapping[str, str]) -> None:
         """Refuse to work where this process opened something else than who gave the task."""
@@ -247,7 +257,7 @@ class Extraction:
         return writers
 
     def _task(
-        self, shards: Mapping[str, range], recipe: Recipe | None, workers: Workers
+        self, shards: Mapping[str, Set[int]], recipe: Recipe | None, workers: Workers
     ) -> Callable[[], None]:
         if not workers.are_others:
             return partial(self.make_parts, shards)
@@ -259,47 +269,61 @@ class Extraction:
         keys = {target.layer: target.parts.key for target in self.targets}
         return _PartsTask(recipe, self._wanted, keys, shards)
 
-    def _missing(
-        self,
-        targets: Sequence[Target],
-        present: Mapping[str, set[int]],
-        *,
-        n_spans: int,
-        among: range | None = None,
-    ) -> Iterator[dict[str, range]]:
-        """Yield the shards, by layer, that are not present, in pieces of the token axis.
+    def _missing(self, targets: Sequence[Target], pieces: range) -> dict[str, set[int]]:
+        """Return the shards, by layer, that are neither committed nor a part.
 
-        Pieces are cut where a shard of the layer with the largest begins: a unit of the network
-        that reaches over such a cut is run on both sides.
+        Pieces of the token axis are cut where a shard of the layer with the largest begins.
         """
-        layout = _coarsest(targets).layout
+        everything = {each.layer: range(each.layout.n_shards) for each in targets}
+        asked = _within(targets, everything, pieces)
+        return {each.layer: each.missing(asked[each.layer]) for each in targets}
 
-        def missing_of(pieces: range) -> dict[str, range]:
-            begin, end = layout.shard_range(pieces[0])[0], layout.shard_range(pieces[-1])[1]
-            found = {}
-            for target in targets:
-                absent = set(target.shards_from(begin, end)) - present[target.layer]
-                if absent:
-                    found[target.layer] = range(min(absent), max(absent) + 1)
-            return found
+    def _stretches(self, shards: Mapping[str, Set[int]]) -> Iterator[dict[str, range]]:
+        """Yield what is missing of some shards, so that no unit is run without need, or twice.
 
-        wanted = [
-            piece
-            for piece in (range(layout.n_shards) if among is None else among)
-            if missing_of(range(piece, piece + 1))
-        ]
-        for span in spans(wanted, n_spans):
-            yield missing_of(span)
+        A stretch holds, by layer, the shards that one run of consecutive units feeds; those
+        between them that are there already are kept as they are.
+        """
+        wanted = []
+        for target in self.targets:
+            for shard in target.missing(shards.get(target.layer, ())):
+                begin, end = self._units_of(*target.layout.shard_range(shard))
+                wanted.append((begin, end, target.layer, shard))
+        stretch: dict[str, range] = {}
+        reach = 0
+        for begin, end, layer, shard in sorted(wanted):
+            if stretch and begin > reach:
+                yield stretch
+                stretch = {}
+            first = stretch[layer].start if layer in stretch else shard
+            stretch[layer] = range(first, shard + 1)
+            reach = max(reach, end)
+        if stretch:
+            yield stretch
+
+    def _units_of(self, start: int, stop: int) -> tuple[int, int]:
+        """Return where the units of the network begin and end that hold a token range."""
+        edges = self._unit_edges
+        first = int(np.searchsorted(edges, start, side="right")) - 1
+        last = int(np.searchsorted(edges, stop, side="left"))
+        return int(edges[first]), int(edges[last])
+
+    @cached_property
+    def _unit_edges(self) -> NDArray[np.int64]:
+        """First token of every unit, and the end of the axis."""
+        units = work_units(self.axis, self._wanted.unit_tokens)
+        edges: NDArray[np.int64] = self.axis.record_starts[np.append(units[:, 0], units[-1:, 1])]
+        return edges
 
 
 @dataclass(frozen=True)
 class _PartsTask:
-    """Opens model and data in a worker, and makes consecutive shards."""
+    """Opens model and data in a worker, and makes shards; given again, those that are missing."""
 
     recipe: Recipe
     wanted: Wanted
     keys: Mapping[str, str]
-    shards: Mapping[str, range]
+    shards: Mapping[str, Set[int]]
 
     def __call__(self) -> None:
         key = f"{self.recipe.key} {self.wanted}"
@@ -313,6 +337,18 @@ _last: Last[Extraction] = Last()
 
 def _coarsest(targets: Sequence[Target]) -> Target:
     return min(targets, key=lambda target: target.layout.n_shards)
+
+
+def _within(
+    targets: Sequence[Target], shards: Mapping[str, Container[int]], pieces: range
+) -> dict[str, set[int]]:
+    """Return those of some shards, by layer, that begin in consecutive pieces of the token axis."""
+    size = _coarsest(targets).layout.shard_tokens
+    begin, end = pieces.start * size, pieces.stop * size
+    return {
+        each.layer: {n for n in each.shards_from(begin, end) if n in shards[each.layer]}
+        for each in targets
+    }
 
 
 def _keep_shard(

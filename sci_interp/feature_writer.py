@@ -131,8 +131,9 @@ class FeatureWriter:
     def _share_out(
         self, journal: Journal, workers: Workers, task: PartsTask, *, progress: bool
     ) -> None:
-        present = self.parts.names().union(journal.entries)
-        wanted = spans(set(range(len(self.ranges))) - present, workers.n_tasks)
+        everything = range(len(self.ranges))
+        absent = [n for n in everything if n not in journal.entries and not self.parts.has(n)]
+        wanted = spans(absent, workers.n_tasks)
         tasks = [task(self.parts.key, each) for each in wanted]
         for _ in track(workers.run(tasks), "encode", total=len(tasks), show=progress):
             pass

@@ -120,7 +120,7 @@ def _require_usable(cluster: object, parameters: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call that begins anew in a requeued job."""
+    """A call that is made again in a requeued job; its task goes on after what it made."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]

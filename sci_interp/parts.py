@@ -3,7 +3,9 @@
 Parts lie in ``NAME.parts`` beside the folder ``NAME`` of the artefact, under the digest of its
 request, so that workers with other settings or data never meet. A worker makes a part in a folder
 of its own and renames it once it is durable: a part is whole or absent, and one that is made twice
-is kept once. Only the process that writes the artefact takes parts into it.
+is kept once. Only the process that writes the artefact takes parts into it. A part's receipt says
+of which request and shard it is, and the digest of every file: a part that does not agree with its
+receipt is dropped, and made again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from .differences import first_difference
-from .disk import CONTINUE, digest_json, read_json, sync_folder, write_atomically
+from .disk import (
+    CONTINUE,
+    digest_file,
+    digest_json,
+    is_inside,
+    read_json,
+    sync_folder,
+    write_atomically,
+)
 from .errors import StoreError
 from .journal import Commit
 from .manifest import is_finished
@@ -59,6 +69,8 @@ class Parts:
         self._request: dict[str, Any] = json.loads(json.dumps(request))
         self.key = digest_json(self._request)
         self._folder = self._out.with_name(self._out.name + _SUFFIX) / self.key[:_KEY_LETTERS]
+        #: Shards whose bytes this process has written or checked.
+        self._checked: set[int] = set()
 
     @property
     def folder(self) -> Path:
@@ -97,19 +109,28 @@ class Parts:
             )
 
     def names(self) -> set[int]:
-        """Return the shards that are there."""
+        """Return the shards that are there, unchecked."""
         if not self._folder.is_dir():
             return set()
         return {int(path.name) for path in self._folder.iterdir() if path.name.isdigit()}
 
     def has(self, shard: int) -> bool:
-        """Return whether a shard is there."""
-        return self._place(shard).is_dir()
+        """Return whether a shard is there and sound; what is left of another is dropped.
+
+        The bytes are read once, by whoever did not write them.
+        """
+        if not self._place(shard).is_dir():
+            return False
+        if shard in self._checked or self._is_sound(shard):
+            self._checked.add(shard)
+            return True
+        self.drop(shard)
+        return False
 
     def make(
         self, shard: int, write: Callable[[Path], tuple[Mapping[str, str], Mapping[str, Any]]]
     ) -> None:
-        """Make one part, unless it is there.
+        """Make one part, unless it is there and sound.
 
         Parameters
         ----------
@@ -127,13 +148,14 @@ class Parts:
         if self.has(shard):
             return
         place = self._place(shard)
-        temporary = place.with_name(f"{place.name}.{uuid.uuid4().hex}.tmp")
+        temporary = self._temporary(shard)
         try:
             temporary.mkdir(parents=True)
             files, info = write(temporary)
-            receipt = {"files": dict(sorted(files.items())), "info": dict(info)}
+            receipt = self._sign(shard, dict(sorted(files.items())), dict(info))
             write_atomically(temporary / RECEIPT_FILE, json.dumps(receipt, sort_keys=True))
             self._place_whole(temporary, place, receipt)
+            self._checked.add(shard)
         except OSError as error:
             raise StoreError(
                 f"{place} cannot be written: {error.strerror or error}", todo=CONTINUE
@@ -149,17 +171,16 @@ class Parts:
         """Move the files of a part into the artefact, durably, and return what to commit.
 
         The part's receipt stays until :meth:`drop`, so that a killed run can take it again.
-        Returns None where there is no part, or only a piece of one.
+        Returns None where there is no sound part.
 
         Raises
         ------
         StoreError
-            If the disk refuses, or the receipt cannot be read.
+            If the disk refuses.
         """
-        place = self._place(shard)
-        if not (place / RECEIPT_FILE).is_file():
-            self.drop(shard)
+        if not self.has(shard):
             return None
+        place = self._place(shard)
         receipt = read_json(place / RECEIPT_FILE)
         names = list(receipt["files"])
         if not all((place / name).is_file() or (self._out / name).is_file() for name in names):
@@ -181,7 +202,12 @@ class Parts:
 
     def drop(self, shard: int) -> None:
         """Remove what is left of a part."""
-        shutil.rmtree(self._place(shard), ignore_errors=True)
+        self._checked.discard(shard)
+        place = self._place(shard)
+        # Its name goes first: a part that is half removed would look like one that is damaged.
+        with suppress(OSError):
+            place = place.rename(self._temporary(shard))
+        shutil.rmtree(place, ignore_errors=True)
 
     def discard(self) -> None:
         """Remove all parts, and what killed workers left of theirs."""
@@ -191,6 +217,35 @@ class Parts:
 
     def _place(self, shard: int) -> Path:
         return self._folder / f"{shard:06d}"
+
+    def _temporary(self, shard: int) -> Path:
+        return self._folder / f"{shard:06d}.{uuid.uuid4().hex}.tmp"
+
+    def _sign(
+        self, shard: int, files: Mapping[str, str], info: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return a receipt, which says itself whether its own text is as it was written."""
+        receipt = {"request": self.key, "shard": shard, "files": files, "info": info}
+        return {**receipt, "digest": digest_json(receipt)}
+
+    def _is_sound(self, shard: int) -> bool:
+        """Return whether the receipt is of this request and shard, and all files agree with it."""
+        place = self._place(shard)
+        try:
+            receipt = read_json(place / RECEIPT_FILE)
+            files, info = dict(receipt["files"]), dict(receipt["info"])
+            if receipt != self._sign(shard, files, info) or not all(map(is_inside, files)):
+                return False
+            return all(self._digest(place, name) == digest for name, digest in files.items())
+        except (StoreError, OSError, LookupError, TypeError, ValueError):
+            return False
+
+    def _digest(self, place: Path, name: str) -> str:
+        """Return the digest of a file of a part, which may be moved into the artefact by now."""
+        try:
+            return digest_file(place / name)
+        except FileNotFoundError:
+            return digest_file(self._out / name)
 
     def _place_whole(self, temporary: Path, place: Path, receipt: Mapping[str, Any]) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, StoreError
+from .journal import Journal
 from .manifest import begin_artefact
 from .parts import Parts
 from .quarantine import Quarantined, Tolerance
-from .schema import REQUEST_FILE, Split
+from .schema import JOURNAL_FILE, REQUEST_FILE, Split
 from .token_layout import ARRAYS_FOLDER, TokenLayout, describe_left_out
 from .token_writer import create_arrays, write_shard
 
@@ -134,6 +135,11 @@ class Target:
             return files, describe_left_out(left_out)
 
         self.parts.make(shard, write)
+
+    def missing(self, shards: Iterable[int]) -> set[int]:
+        """Return which of some shards are neither committed to the store nor a sound part."""
+        n_committed = Journal(self.folder / JOURNAL_FILE).n_committed
+        return {each for each in shards if each >= n_committed and not self.parts.has(each)}
 
     def shards_from(self, begin: int, end: int) -> range:
         """Return the shards that begin in a token range."""
