@@ -16,19 +16,27 @@ from numpy.typing import NDArray
 from sci_interp.schema import BIN_FLOORS, LEVELS_PER_OCTAVE, MAX_LEVEL, Split
 from sci_interp.source import FeatureSource
 
-from .counts import Counts, at_or_above, count_split
+from .count_plan import COUNTED, CountPlan
+from .count_shards import SourceCounts
+from .counts import Counts, at_or_above
 from .inputs import KnownSource
 from .kernel import compiled, default_threads, run_ranges
 from .measures import Confusion
 from .tracks import count_event_families
 
-__all__ = ["DIRECTIONS", "Direction", "Selection", "select_thresholds", "share_of_scale"]
+__all__ = [
+    "COUNTED",
+    "DIRECTIONS",
+    "Direction",
+    "Selection",
+    "choose_thresholds",
+    "select_thresholds",
+    "share_of_scale",
+]
 
 Ints = NDArray[np.int64]
 Narrow = NDArray[np.signedinteger]
 
-#: Splits that are counted.
-COUNTED: tuple[Split, ...] = ("discovery", "test", "vault")
 #: Bytes that the counts of one block of labels may take.
 COUNT_BYTES = 32 * 2**20
 
@@ -156,15 +164,40 @@ def select_thresholds(
     count_bytes
         Memory for counts; fewer bytes mean more passes over the codes, and the same result.
     """
-    n_labels, n_features = len(known.labels), features.n_features
+    plan = CountPlan.of(features, known, floors=floors, count_bytes=count_bytes)
+    n_threads = n_threads or default_threads()
+    return choose_thresholds(SourceCounts(features, known, plan, n_threads=n_threads))
+
+
+def choose_thresholds(counted: SourceCounts) -> Selection:
+    """Choose the thresholds of both directions; counts of one block of labels are held at once.
+
+    Parameters
+    ----------
+    counted
+        The counts of a source, which parts may hold already.
+    """
+    selection = _empty(counted)
+    for block in range(len(counted.plan.blocks)):
+        counts = {split: counted.count(block, split) for split in COUNTED}
+        if block == 0:
+            _take_active(selection, counts)
+        _take_block(selection, counts, counted.n_threads)
+        del counts  # before those of the next block are made
+    return selection
+
+
+def _empty(counted: SourceCounts) -> Selection:
+    """Return a selection whose numbers are to be filled in."""
+    features, known, floors = counted.features, counted.known, counted.plan.floors
     unit = max(features.axis.step_weights)
     small = np.int32 if features.axis.n_tokens * unit < 2**31 else np.int64
-    group = np.asarray(known.group_of_label, np.int64)
-    shape = (n_labels, n_features)
-    by_group = (len(known.groups), n_features, len(floors))
-    selection = Selection(
-        tuple(floors),
-        group,
+    n_labels = len(known.labels)
+    shape = (n_labels, features.n_features)
+    by_group = (len(known.groups), features.n_features, len(floors))
+    return Selection(
+        floors,
+        np.asarray(known.group_of_label, np.int64),
         bin={way.number: np.zeros(shape, np.uint8) for way in DIRECTIONS},
         true_positive={(w.number, s): np.zeros(shape, small) for w in DIRECTIONS for s in COUNTED},
         hit={(w.number, s): np.zeros(shape, small) for w in DIRECTIONS for s in COUNTED},
@@ -176,22 +209,6 @@ def select_thresholds(
         n_families={split: count_event_families(features.axis, known, split) for split in COUNTED},
         unit=unit,
     )
-    bytes_per_label = 2 * np.dtype(small).itemsize * n_features * len(floors) * len(COUNTED)
-    block = max(1, count_bytes // bytes_per_label)
-    for first in range(0, n_labels, block):
-        labels = np.arange(first, min(first + block, n_labels))
-        counts = {
-            split: count_split(
-                features, known, split, labels=labels, floors=floors, n_threads=n_threads,
-                active=first == 0,
-            )
-            for split in COUNTED
-        }  # fmt: skip
-        if first == 0:
-            _take_active(selection, counts)
-        _take_block(selection, counts, n_threads or default_threads())
-        del counts  # before those of the next block are made
-    return selection
 
 
 def _take_active(selection: Selection, counts: Mapping[Split, Counts]) -> None:

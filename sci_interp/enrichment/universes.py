@@ -45,34 +45,43 @@ class SharedUniverses:
         The annotations; every slice is read once to compare the groups.
     most_bytes
         Memory for slices that are kept once they were read.
+    representative
+        Of every group, the first with the same known tokens ``(n_groups,)``, where that is known:
+        then nothing is read.
+
+    Attributes
+    ----------
+    representative : (n_groups,) int64
+        As given, or found.
+    groups : tuple of str
+        Those that represent themselves.
+    group_of_label : (n_labels,) int64
+        Which of them every label belongs to.
     """
 
-    def __init__(self, known: KnownSource, *, most_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        known: KnownSource,
+        *,
+        most_bytes: int = 0,
+        representative: Sequence[int] | None = None,
+    ) -> None:
         self._known = known
         self._kept: dict[tuple[int, int], _Slice] = {}
         self._free = most_bytes
-        states = [hashlib.sha256() for _ in known.groups]
-        for split in SPLITS:
-            for start, stop in iterate_slices(known.axis, split):
-                piece = known.read(start, stop)
-                for group, state in enumerate(states):
-                    mine = np.asarray(piece.known_group) == group
-                    for column in (piece.known_start, piece.known_stop):
-                        state.update(np.asarray(column, np.int64)[mine].tobytes())
-        for label, group in zip(known.labels, known.group_of_label, strict=True):
-            if label.extent == "records":  # moved in another way than labels inside records
-                states[group].update(label.extent.encode())
-        first: dict[bytes, int] = {}
-        self._first = np.array(
-            [first.setdefault(state.digest(), group) for group, state in enumerate(states)],
-            np.int64,
-        )
-        kept = np.unique(self._first)
-        self._number = np.searchsorted(kept, self._first)
+        found = _compare_groups(known) if representative is None else representative
+        self.representative: NDArray[np.int64] = np.array(found, np.int64)
+        kept = np.unique(self.representative)
+        self._number = np.searchsorted(kept, self.representative)
         self.groups: tuple[str, ...] = tuple(known.groups[group] for group in kept)
         self.group_of_label: NDArray[np.integer] = self._number[
             np.asarray(known.group_of_label, np.int64)
         ]
+
+    @property
+    def annotations(self) -> KnownSource:
+        """The annotations as they were given."""
+        return self._known
 
     @property
     def axis(self) -> TokenAxis:
@@ -110,7 +119,7 @@ class SharedUniverses:
     def _read(self, start: int, stop: int) -> _Slice:
         piece = self._known.read(start, stop)
         group = np.asarray(piece.known_group, np.int64)
-        chosen = self._first[group] == group
+        chosen = self.representative[group] == group
         return _Slice(
             np.array(piece.label),
             np.array(piece.instance),
@@ -120,3 +129,20 @@ class SharedUniverses:
             np.asarray(piece.known_start)[chosen],
             np.asarray(piece.known_stop)[chosen],
         )
+
+
+def _compare_groups(known: KnownSource) -> list[int]:
+    """Return, of every group, the first with the same known tokens."""
+    states = [hashlib.sha256() for _ in known.groups]
+    for split in SPLITS:
+        for start, stop in iterate_slices(known.axis, split):
+            piece = known.read(start, stop)
+            for group, state in enumerate(states):
+                mine = np.asarray(piece.known_group) == group
+                for column in (piece.known_start, piece.known_stop):
+                    state.update(np.asarray(column, np.int64)[mine].tobytes())
+    for label, group in zip(known.labels, known.group_of_label, strict=True):
+        if label.extent == "records":  # moved in another way than labels inside records
+            states[group].update(label.extent.encode())
+    first: dict[bytes, int] = {}
+    return [first.setdefault(state.digest(), group) for group, state in enumerate(states)]
