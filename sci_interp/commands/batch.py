@@ -35,7 +35,7 @@ __all__ = [
 AddArguments: TypeAlias = Callable[[argparse.ArgumentParser], None]
 
 #: Commands that take ``--shard``.
-SHARDED = ("extract", "encode", "annotate", "run")
+SHARDED = ("extract", "encode", "annotate", "enrich", "run")
 
 SCRIPT = """\
 #!/bin/bash

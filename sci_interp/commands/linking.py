@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sci_interp as si
 
 from .arguments import Commands, add_data, add_out, add_seed, open_data, parse_pairs
+from .batch import add_workers, makers_of, print_share, shard_of
 
 if TYPE_CHECKING:
     from sci_interp.source import FeatureSource
@@ -34,27 +35,41 @@ def _add_enrich(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dependence", choices=("bh", "by", "maxt"), default="bh")
     parser.add_argument("--protocol", choices=("two-stage", "interplm"), default="two-stage")
     add_seed(parser)
+    add_workers(parser)
     add_out(parser)
 
 
 def _enrich(chosen: argparse.Namespace) -> None:
+    shard = shard_of(chosen)
     baselines: dict[str, FeatureSource] = {
         name: si.FeatureStore.open(folder)
         for name, folder in parse_pairs("--baseline", chosen.baseline).items()
     }
-    result = si.enrich(
-        si.FeatureStore.open(chosen.features),
-        si.AnnotationStore.open(chosen.annotations),
-        out=chosen.out,
-        baselines=baselines,
-        ceiling=si.FeatureStore.open(chosen.ceiling) if chosen.ceiling else None,
-        q=chosen.q,
-        seed=chosen.seed,
-        n_permutations=chosen.n_permutations,
-        n_bootstrap=chosen.n_bootstrap,
-        dependence=chosen.dependence,
-        protocol=chosen.protocol,
-    )
+    given: dict[str, Any] = {
+        "out": chosen.out,
+        "baselines": baselines,
+        "ceiling": si.FeatureStore.open(chosen.ceiling) if chosen.ceiling else None,
+        "protocol": chosen.protocol,
+    }
+    features = si.FeatureStore.open(chosen.features)
+    known = si.AnnotationStore.open(chosen.annotations)
+    if shard is not None:
+        from sci_interp.enrichment.protocol import enrich_share
+
+        print_share(chosen, enrich_share(features, known, shard=shard, **given))
+        return
+    with makers_of(chosen) as makers:
+        result = si.enrich(
+            features,
+            known,
+            q=chosen.q,
+            seed=chosen.seed,
+            n_permutations=chosen.n_permutations,
+            n_bootstrap=chosen.n_bootstrap,
+            dependence=chosen.dependence,
+            **given,
+            **makers,
+        )
     print(result.format())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,13 +12,17 @@ import numpy as np
 import pandas as pd
 
 from sci_interp.axis import TokenAxis
+from sci_interp.differences import first_difference
 from sci_interp.errors import InputError, StoreError
-from sci_interp.manifest import begin_artefact, clear_on_mistake
+from sci_interp.executors import Shard, Workers
+from sci_interp.manifest import begin_artefact, clear_on_mistake, is_finished, read_json
 from sci_interp.progress import track
-from sci_interp.schema import BIN_FLOORS, MAX_ENTRIES, RECORD, SPLIT
+from sci_interp.schema import BIN_FLOORS, MAX_ENTRIES, RECORD, REQUEST_FILE, SPLIT
 from sci_interp.source import FeatureSource
 
 from .chunks import LinkSettings, Study
+from .count_plan import CountPlan
+from .count_shards import SourceCounts, make_share, share_out
 from .curves import trace_curves
 from .design import describe_design, measure_splits
 from .inputs import KnownSource
@@ -26,14 +31,14 @@ from .kernel import default_threads
 from .linking import Links, link_pairs
 from .references import CEILING, add_references
 from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
-from .selection import select_thresholds
+from .selection import choose_thresholds
 from .significance import Dependence
 from .summary import ALWAYS_ON, build_summary, summarise, summarise_always_on
 from .table import build_table
 from .tested import list_tested
 from .universes import SharedUniverses
 
-__all__ = ["enrich", "require_inputs"]
+__all__ = ["enrich", "enrich_share", "require_inputs"]
 
 Protocol = Literal["two-stage", "interplm"]
 #: Bytes of annotations that are kept in memory, for an entry that is held at once.
@@ -69,6 +74,8 @@ def enrich(
     n_threads: int | None = None,
     max_entries: int = MAX_ENTRIES,
     progress: bool = True,
+    workers: int | None = None,
+    executor: Executor | None = None,
 ) -> EnrichmentResult:
     """Link features to labels, with error rates, intervals and baselines.
 
@@ -116,11 +123,17 @@ def enrich(
         much. More are faster: the data are read less often.
     progress
         Whether to tell which source is worked on.
+    workers
+        Processes that share the counting, on one thread each; the bytes are the same with any
+        number. They leave their counts beside ``out``, so that a killed call goes on; 1 is this
+        process, which does the same. None counts in memory, on ``n_threads``.
+    executor
+        In place of ``workers``: whose workers share the counting, for example those of Dask.
 
     Raises
     ------
     InputError
-        If a setting is out of range.
+        If a setting is out of range, or workers cannot open what they count.
     StoreError
         If the stores were made from different records or with different splits, or ``out`` holds
         other work.
@@ -140,11 +153,10 @@ def enrich(
     _require_names(baselines)
     references = baselines if ceiling is None else {**baselines, CEILING: ceiling}
     require_inputs(features, known, references)
-    folder = Path(out) if out is not None else None
+    makers, folder = Workers(workers, executor), Path(out) if out is not None else None
+    _require_folder(makers, folder)
     if folder is not None:
-        inputs = {"features": features.digest, "annotations": known.digest}
-        inputs |= {f"baseline {name}": store.digest for name, store in baselines.items()}
-        inputs |= {"ceiling": ceiling.digest} if ceiling is not None else {}
+        inputs = _inputs(features, known, baselines, ceiling)
         if begin_artefact(folder, KIND, inputs=inputs, settings=settings):
             return load_enrichment(folder)
     test = LinkSettings(
@@ -158,17 +170,101 @@ def enrich(
         n_per_label=n_per_label,
     )
     sources = {MAIN: features, **references}
-    known = SharedUniverses(known, most_bytes=KEPT_PER_ENTRY * max_entries)
     outcomes: dict[str, _Outcome] = {}
-    steps = _link_sources(sources, known, test, settings, outcomes)
     with clear_on_mistake(*([folder] if folder is not None else [])):
+        known = SharedUniverses(known, most_bytes=KEPT_PER_ENTRY * max_entries)
+        counts = _plan_counts(sources, known, test, protocol=protocol, out=folder)
+        if makers.are_others or (makers.n is not None and folder is not None):
+            share_out(list(counts.values()), makers, progress=progress)
+        steps = _link_sources(counts, test, settings, outcomes)
         for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
             continue
         result = _assemble(outcomes, settings, features.axis)
         if folder is not None:
+            # The last thing beside the folder is gone before the folder is finished.
+            for each in counts.values():
+                each.discard()
             write_enrichment(folder, result)
             result = replace(result, path=folder)
     return result
+
+
+def enrich_share(
+    features: FeatureSource,
+    known: KnownSource,
+    *,
+    out: Path | str,
+    shard: Shard,
+    baselines: Mapping[str, FeatureSource] | None = None,
+    ceiling: FeatureSource | None = None,
+    protocol: Protocol = "two-stage",
+    max_entries: int = MAX_ENTRIES,
+    progress: bool = True,
+) -> int:
+    """Count one task's shards of an array; :func:`enrich` of the same adds them up.
+
+    Parameters
+    ----------
+    features, known, out, baselines, ceiling, protocol, max_entries, progress
+        As for :func:`enrich`; its other settings come after counting.
+    shard
+        ``(i, n)``: which task of how many.
+
+    Returns
+    -------
+    int
+        Number of shards that are this task's; 0 where the result is finished.
+
+    Raises
+    ------
+    InputError, StoreError
+        As for :func:`enrich`.
+    """
+    baselines, folder = dict(baselines or {}), Path(out)
+    _require_names(baselines)
+    references = baselines if ceiling is None else {**baselines, CEILING: ceiling}
+    require_inputs(features, known, references)
+    inputs, path = _inputs(features, known, baselines, ceiling), folder / REQUEST_FILE
+    request = {"kind": KIND, "inputs": inputs}
+    if path.is_file() and (found := read_json(path)) != {**found, **request}:
+        raise StoreError(
+            f"{folder} holds other work: {first_difference(found, {**found, **request})}",
+            todo="Choose another output folder, or delete this one",
+        )
+    if is_finished(folder):
+        return 0
+    sources = {MAIN: features, **references}
+    test = LinkSettings(max_entries=max_entries)
+    counts = _plan_counts(sources, SharedUniverses(known), test, protocol=protocol, out=folder)
+    return make_share(list(counts.values()), shard, progress=progress)
+
+
+def _inputs(
+    features: FeatureSource,
+    known: KnownSource,
+    baselines: Mapping[str, FeatureSource],
+    ceiling: FeatureSource | None,
+) -> dict[str, str]:
+    """Return the digests of all that a result is made from."""
+    inputs = {"features": features.digest, "annotations": known.digest}
+    inputs |= {f"baseline {name}": store.digest for name, store in baselines.items()}
+    return inputs | ({"ceiling": ceiling.digest} if ceiling is not None else {})
+
+
+def _plan_counts(
+    sources: Mapping[str, FeatureSource],
+    known: KnownSource,
+    test: LinkSettings,
+    *,
+    protocol: str,
+    out: Path | None,
+) -> dict[str, SourceCounts]:
+    floors = BIN_FLOORS if protocol == "two-stage" else INTERPLM_FLOORS
+    given: Any = {"floors": floors, "count_bytes": test.count_bytes}
+    return {
+        name: SourceCounts(source, known, CountPlan.of(source, known, **given), out, test.n_threads)
+        for name, source in sources.items()
+    }
 
 
 def require_inputs(
@@ -207,6 +303,14 @@ def _require_same_axis(features: FeatureSource, axis: TokenAxis, other: str) -> 
         )
 
 
+def _require_folder(makers: Workers, folder: Path | None) -> None:
+    if makers.are_others and folder is None:
+        raise InputError(
+            "workers leave their counts beside the result, and it has no folder",
+            todo="Give out=FOLDER, which all workers see",
+        )
+
+
 def _require_names(baselines: Mapping[str, FeatureSource]) -> None:
     for name in sorted({MAIN, ALWAYS_ON, CEILING} & set(baselines)):
         raise InputError(f"a baseline cannot be called {name!r}", allowed="any other name")
@@ -229,21 +333,17 @@ def _require_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _link_sources(
-    sources: Mapping[str, FeatureSource],
-    known: KnownSource,
+    counts: Mapping[str, SourceCounts],
     test: LinkSettings,
     settings: Mapping[str, Any],
     outcomes: dict[str, _Outcome],
 ) -> Iterator[None]:
     """Fill ``outcomes``; yields after the thresholds, the test and the table of each source."""
     tested = settings["protocol"] == "two-stage"
-    floors = BIN_FLOORS if tested else INTERPLM_FLOORS
     n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
-    for name, source in sources.items():
-        selection = select_thresholds(
-            source, known, floors=floors, n_threads=test.n_threads, count_bytes=test.count_bytes
-        )
-        study = Study(source, known, selection, test)
+    for name, counted in counts.items():
+        selection = choose_thresholds(counted)
+        study = Study(counted.features, counted.known, selection, test)
         yield
         links = link_pairs(study) if tested else untested_links()
         yield

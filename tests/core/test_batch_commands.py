@@ -135,7 +135,7 @@ def test_the_script_of_sbatch_runs_an_array_with_requeues(
     ("arguments", "message"),
     [
         (["--tasks", "3"], "'nothing'"),
-        (["--tasks", "3", "train", "x"], "Allowed: extract, encode, annotate, run"),
+        (["--tasks", "3", "train", "x"], "Allowed: extract, encode, annotate, enrich, run"),
         (["--tasks", "0", "annotate", "--adapter", "protein", "--out", "a"], "--tasks 0"),
         (
             ["--tasks", "3", "annotate", "--adapter", "protein", "--out", "a", "--workers", "2"],

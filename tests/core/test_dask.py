@@ -6,11 +6,14 @@ import warnings
 
 import pytest
 from batch_world import DyingRecipe, FakeRecipe
+from count_world import FAST, DyingExecutor, write_stores
 from kills import read_tree
+from planted_world import World
 
 from sci_interp.activations import extract
 from sci_interp.annotations import AnnotationStore
 from sci_interp.cli import main
+from sci_interp.enrichment import count_plan, enrich
 from sci_interp.executors import open_dask
 
 distributed = pytest.importorskip("distributed", reason="distributed is not installed")
@@ -47,6 +50,19 @@ def test_half_of_the_workers_are_killed(tmp_path, address):
     with open_dask(address) as executor:
         extract(adapter, dataset, out=tmp_path / "b", recipe=recipe, executor=executor, **options)
     assert len(list(recipe.marks.iterdir())) == 1
+    assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_counting_outlives_half_of_the_workers(tmp_path, address, monkeypatch):
+    monkeypatch.setattr(count_plan, "FEWEST_TOKENS", 800)
+    stores, marks = write_stores(tmp_path, World(n_families=24)), tmp_path / "marks"
+    marks.mkdir()
+    enrich(stores.features, stores.known, out=tmp_path / "a", **FAST)
+    with open_dask(address) as executor:
+        dying = DyingExecutor(executor, marks, n_deaths=1)
+        enrich(stores.features, stores.known, out=tmp_path / "b", executor=dying, **FAST)
+    assert len(list(marks.iterdir())) == 1
     assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
 
 

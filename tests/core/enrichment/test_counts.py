@@ -5,49 +5,17 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import pandas as pd
 import planted
 import pytest
+from count_world import LABELS, random_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import annotations, to_codes
 
-from sci_interp.adapter import Label
-from sci_interp.axis import TokenAxis
 from sci_interp.enrichment.counts import Counts, at_or_above, count_split
 from sci_interp.enrichment.inputs import bin_of_level, iterate_slices
-from sci_interp.enrichment.memory import MemoryFeatures
 from sci_interp.enrichment.scores import count_label_families
 from sci_interp.enrichment.tracks import count_event_families, read_labels
 from sci_interp.schema import BIN_FLOORS
-
-ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
-LABELS = [Label("a", "x", ""), Label("b", "y", ""), Label("c", "x", ""), Label("d", "y", "")]
-
-
-def random_world(seed, n_records=5, n_features=4):
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 12, n_records)
-    table = pd.DataFrame(
-        {"record": [f"r{i}" for i in range(n_records)], "block": "b", "n_tokens": sizes}
-    )
-    axis = TokenAxis.build(table, ALL_DISCOVERY)
-    level = rng.integers(1, 256, (axis.n_tokens, n_features)).astype(np.uint8)
-    level[rng.random(level.shape) < 0.5] = 0
-    runs, known = [], []
-    for record in range(n_records):
-        low, high = int(axis.record_starts[record]), int(axis.record_starts[record + 1])
-        for _ in range(int(rng.integers(0, 5))):
-            start = int(rng.integers(low, high))
-            stop = int(rng.integers(start + 1, high + 1))
-            label = int(rng.integers(len(LABELS)))
-            runs.append((label, 100 * record + 10 * label + int(rng.integers(2)), start, stop))
-        for group in range(2):
-            if rng.random() < 0.8:
-                start = int(rng.integers(low, high))
-                known.append((group, start, int(rng.integers(start + 1, high + 1))))
-    features = MemoryFeatures(axis, to_codes(level), n_features)
-    return axis, features, annotations(axis, LABELS, runs, known), level
 
 
 def brute_force(axis, known, level):
@@ -110,9 +78,7 @@ def test_counts_add_up_over_slices_and_threads(monkeypatch, n_threads, size):
     whole = count_split(features, known, "discovery", n_threads=1)
     slices = list(iterate_slices(axis, "discovery", n_tokens=size))
     assert slices[0][0] == 0 and slices[-1][1] == axis.n_tokens
-    monkeypatch.setattr(
-        "sci_interp.enrichment.counts.slice_records", lambda *_, **__: iter(slices)
-    )
+    monkeypatch.setattr("sci_interp.enrichment.counts.slice_records", lambda *_, **__: iter(slices))
     assert_equal(count_split(features, known, "discovery", n_threads=n_threads), whole)
 
 
