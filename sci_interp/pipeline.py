@@ -65,9 +65,8 @@ def run(
     progress
         Tell on standard error which step runs, and how far it is.
     workers
-        Processes that share the shards of ``annotate``, ``extract``, ``encode`` and ``enrich``;
-        every artefact has the same bytes with any number. None takes this process with all its
-        threads, where a network may round otherwise.
+        Processes that share the shards of the verbs; every artefact has the same bytes with any
+        number. None takes this process with all its threads, where a network may round otherwise.
     executor
         In place of ``workers``: whose workers share them, for example those of Dask.
 
