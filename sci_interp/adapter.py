@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .refusals import Refusal
+
 if TYPE_CHECKING:
     import torch
 
@@ -31,6 +33,7 @@ __all__ = [
     "RecordActivations",
     "RecordAnnotations",
     "RecordView",
+    "Refusal",
     "Replacement",
     "TokenLoss",
     "WithCovariates",
@@ -257,6 +260,10 @@ class Dataset(Protocol):
     integers: the tokens of every record then lie in steps of that many (a column of cells from
     pole to pole), token ``i`` weighs ``step_weights[i % len(step_weights)]`` (its area), and tracks
     are shifted by whole steps, so that every token keeps its row (its latitude).
+
+    A dataset of whose records some cannot be used has the attribute ``refused``, a tuple of
+    :class:`Refusal`. They are in neither table nor digest, and stop every verb, unless
+    ``on_error="quarantine"``, or a store that is given as ``like``, leaves them out.
     """
 
     @property

@@ -71,7 +71,7 @@ class AnnotationWork:
         self.out = out
         self.labels: tuple[Label, ...] = tuple(adapter.labels(dataset))
         _require_labels(self.labels)
-        self.axis = TokenAxis.of(dataset, fractions).without(left_out)
+        self.axis = TokenAxis.of(dataset, fractions, left_out=left_out)
 
     @cached_property
     def _request(self) -> tuple[dict[str, str], dict[str, Any]]:

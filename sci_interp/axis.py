@@ -17,9 +17,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .blocks import DEFAULT_FRACTIONS, assign_splits, block_position
 from .disk import read_parquet, reading, write_atomically
 from .errors import InputError, StoreError
-from .quarantine import ATTRIBUTE, Quarantined, describe_quarantine, from_columns, to_columns
+from .quarantine import (
+    ATTRIBUTE,
+    Quarantined,
+    Tolerance,
+    describe_quarantine,
+    from_columns,
+    to_columns,
+)
 from .schema import (
     BLOCK,
     BLOCKS_SEEN,
@@ -51,20 +59,6 @@ __all__ = [
 
 #: Keys in the metadata of ``records.parquet``.
 _STEP_WEIGHTS, _DESIGN = "step_weights", "design"
-
-#: Shares of the blocks: a fifth to train on; 40 / 40 / 20 % of the rest to link on.
-DEFAULT_FRACTIONS: Mapping[Split, float] = {
-    "train": 0.20,
-    "discovery": 0.32,
-    "test": 0.32,
-    "vault": 0.16,
-}
-
-
-def block_position(block: str) -> float:
-    """Return the place of a block in [0, 1), a hash of its id."""
-    digest = hashlib.sha256(f"sci_interp/{block}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
 def describe_blocks(axis: TokenAxis, splits: Sequence[Split]) -> dict[str, str]:
@@ -101,11 +95,40 @@ class TokenAxis:
     quarantine: tuple[Quarantined, ...] = ()
 
     @classmethod
-    def of(cls, dataset: Dataset, fractions: Mapping[Split, float] | None = None) -> TokenAxis:
-        """Order the records of a dataset."""
+    def of(
+        cls,
+        dataset: Dataset,
+        fractions: Mapping[Split, float] | None = None,
+        *,
+        left_out: Sequence[Quarantined] = (),
+        tolerance: Tolerance | None = None,
+    ) -> TokenAxis:
+        """Order the records of a dataset.
+
+        Parameters
+        ----------
+        dataset
+            The records.
+        fractions
+            Shares of the splits; None takes the default.
+        left_out
+            Records that are left out.
+        tolerance
+            What becomes of records that could not be used when the data were opened; by default
+            those that ``left_out`` does not name are an error.
+
+        Raises
+        ------
+        InputError
+            As :meth:`build` and :meth:`without`; or if a record cannot be used, and nothing leaves
+            it out.
+        """
         weights = getattr(dataset, "step_weights", (1,))
         axis = cls.build(dataset.table, fractions, step_weights=weights)
-        return replace(axis, design=str(getattr(dataset, "design", "")))
+        refused = tuple(map(Quarantined.refused, getattr(dataset, "refused", ())))
+        axis = replace(axis, design=str(getattr(dataset, "design", "")), quarantine=refused)
+        (tolerance or Tolerance()).require_allowed(refused, axis.n_read, left_out)
+        return axis.without(left_out)
 
     @classmethod
     def build(
@@ -360,21 +383,3 @@ def _require_steps(table: pd.DataFrame, step_weights: Sequence[int]) -> tuple[in
             f"record {row[RECORD]!r} has {row[N_TOKENS]} tokens, not whole steps of {len(steps)}"
         )
     return steps
-
-
-def assign_splits(place: NDArray[np.float64], fractions: Mapping[Split, float]) -> list[Split]:
-    """Return the split of every block position: consecutive intervals of [0, 1).
-
-    Raises
-    ------
-    InputError
-        If the shares are negative, do not add up to 1, or name no known split.
-    """
-    shares = [float(fractions.get(split, 0.0)) for split in SPLITS]
-    if set(fractions) - set(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-9:
-        raise InputError(
-            f"the split shares {dict(fractions)} are not usable",
-            allowed=f"shares of {', '.join(SPLITS)} that add up to 1",
-        )
-    edges = np.cumsum(shares)[:-1]
-    return [SPLITS[index] for index in np.searchsorted(edges, place, side="right")]

@@ -51,7 +51,7 @@ class CovariateSource:
             raise InputError(f"the adapter {adapter.name!r} knows no covariate of this dataset")
         self._adapter: WithCovariates = adapter
         self._dataset = dataset
-        self._axis = TokenAxis.of(dataset, fractions).without(quarantine_of(like))
+        self._axis = TokenAxis.of(dataset, fractions, left_out=quarantine_of(like))
         self._name = adapter.name
 
     @property

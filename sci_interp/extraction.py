@@ -69,7 +69,9 @@ class Extraction:
         self._adapter = adapter
         self._dataset = dataset
         self._wanted = wanted
-        self.axis = TokenAxis.of(dataset, wanted.fractions).without(wanted.left_out)
+        self.axis = TokenAxis.of(
+            dataset, wanted.fractions, left_out=wanted.left_out, tolerance=wanted.tolerance
+        )
         self.targets = tuple(self._plan(layer, folder) for layer, folder in wanted.folders)
 
     def _plan(self, layer: str, folder: Path) -> Target:

@@ -144,7 +144,7 @@ def encode_nuisances(
     nuisances = adapter.nuisances()
     fractions = dict(fractions or DEFAULT_FRACTIONS)
     layout = FeatureLayout(
-        axis=TokenAxis.of(dataset, fractions).without(quarantine_of(like)),
+        axis=TokenAxis.of(dataset, fractions, left_out=quarantine_of(like)),
         names=nuisances.names,
         families=nuisances.families,
         scale=np.ones(len(nuisances.names), np.float32),

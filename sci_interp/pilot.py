@@ -94,7 +94,7 @@ def measure_pilot(
     """
     layer = study.study.layer or adapter.default_layer
     width = require_layer(adapter, layer)
-    axis = TokenAxis.of(dataset, study.splits)
+    axis = TokenAxis.of(dataset, study.splits, tolerance=Tolerance(**vars(study.extract)))
     sample = _sample(axis, n_tokens)
     if study.extract.on_error == "quarantine":
         sample = _usable(adapter, dataset, sample, {layer: width})

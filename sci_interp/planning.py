@@ -13,6 +13,7 @@ import pandas as pd
 from .axis import TokenAxis
 from .errors import InputError
 from .pilot import PILOT_TOKENS, Pilot, measure_pilot
+from .quarantine import Tolerance
 from .study import Study, read_study
 from .study_shares import SHUFFLED, recipe_of
 
@@ -170,7 +171,7 @@ def plan(
         )
     study = study if isinstance(study, Study) else read_study(study)
     adapter, dataset = recipe_of(study).open_once()
-    axis = TokenAxis.of(dataset, study.splits)
+    axis = TokenAxis.of(dataset, study.splits, tolerance=Tolerance(**vars(study.extract)))
     length = axis.n_tokens / axis.n_records
     if records is not None:
         n_records, n_tokens = records, round(records * length)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from .errors import InputError, NotFiniteError, SciInterpError, StoreError
+from .refusals import Refusal
 from .texts import clean
 
 __all__ = [
@@ -50,7 +51,7 @@ class Quarantined:
     record : str
         Its name.
     n_tokens : int
-        Its tokens; none of them is used.
+        Its tokens; none of them is used. 0 of a record that has none.
     reason : str
         Why it cannot be used.
     layer : str
@@ -68,13 +69,16 @@ class Quarantined:
     @classmethod
     def of(cls, record: str, n_tokens: int, error: SciInterpError) -> Quarantined:
         """Return what an error says of a record."""
-        reason = " ".join(error.what.split())
-        if len(reason) > _MOST_LETTERS:
-            reason = reason[: _MOST_LETTERS - 3] + "..."
         layer, token = (
             (error.layer, error.token) if isinstance(error, NotFiniteError) else ("", None)
         )
-        return cls(record, n_tokens, reason, layer, token)
+        return cls(record, n_tokens, _shorten(error.what), layer, token)
+
+    @classmethod
+    def refused(cls, refusal: Refusal) -> Quarantined:
+        """Return what was said of a record when the data were opened."""
+        reason = _shorten(refusal.reason)
+        return cls(refusal.record, refusal.n_tokens, reason, token=refusal.token)
 
     def format(self) -> str:
         """Return one line that says which record it is, why, and where it is bad."""
@@ -121,6 +125,40 @@ class Tolerance:
         """Whether bad records are left out."""
         return self.on_error == "quarantine"
 
+    def require_allowed(
+        self, found: Sequence[Quarantined], n_read: int, left_out: Sequence[Quarantined]
+    ) -> None:
+        """Refuse records that cannot be used and that nothing leaves out, or too many of them.
+
+        Parameters
+        ----------
+        found
+            What could not be used when the data were opened.
+        n_read
+            Records of the whole input.
+        left_out
+            What is left out beforehand.
+
+        Raises
+        ------
+        InputError
+            If bad records shall stop the run, or there are more than the largest share.
+        """
+        if self.quarantines:
+            self.require_few(found, n_read)
+            return
+        known = {each.record for each in left_out}
+        bad = [each for each in found if each.record not in known]
+        if bad:
+            first = repr(bad[0].record)
+            which = f"{len(bad):,} records cannot be used, the first of them {first}"
+            raise InputError(
+                f"{which if bad[1:] else f'record {first} cannot be used'}: {bad[0].reason}",
+                todo="Correct it, or take it out of the data; or leave such records out: "
+                'on_error="quarantine" (--on-error quarantine) in extract, and like= (--like) '
+                "its store in the other verbs",
+            )
+
     def require_few(self, found: Sequence[Quarantined], n_read: int) -> None:
         """Refuse an input of whose records too many are bad.
 
@@ -161,7 +199,7 @@ def from_columns(columns: Mapping[str, Sequence[Any]]) -> tuple[Quarantined, ...
     """
     names = [each.name for each in fields(Quarantined)]
     rows = zip(*(columns[name] for name in names), strict=True)
-    return tuple(_checked(dict(zip(names, row, strict=True))) for row in rows)
+    return tuple(_checked(dict(zip(names, row, strict=True)), least=0) for row in rows)
 
 
 def peek_quarantine(path: Path) -> tuple[tuple[Quarantined, ...], int]:
@@ -202,19 +240,25 @@ def from_rows(rows: Sequence[Mapping[str, Any]]) -> dict[int, Quarantined]:
         start = values.pop("start")
         if not isinstance(start, int):
             raise TypeError(f"a record begins at {start!r}")
-        found[start] = _checked(values)
+        found[start] = _checked(values, least=1)
     return found
 
 
-def _checked(values: Mapping[str, Any]) -> Quarantined:
+def _checked(values: Mapping[str, Any], *, least: int) -> Quarantined:
     made = Quarantined(**values)
     texts = (made.record, made.reason, made.layer)
     numbers = (made.n_tokens, 0 if made.token is None else made.token)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{texts} are not texts")
-    if not all(isinstance(number, int) and number >= 0 for number in numbers) or not made.n_tokens:
+    whole = all(isinstance(number, int) and number >= 0 for number in numbers)
+    if not whole or made.n_tokens < least:
         raise ValueError(f"{numbers} are no numbers of tokens")
     return made
+
+
+def _shorten(text: str) -> str:
+    reason = " ".join(text.split())
+    return reason if len(reason) <= _MOST_LETTERS else reason[: _MOST_LETTERS - 3] + "..."
 
 
 def describe_quarantine(

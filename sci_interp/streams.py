@@ -110,7 +110,7 @@ class NetworkPass:
         self.fractions = fractions
         self.unit_tokens = unit_tokens
         self.widths = {layer: require_layer(adapter, layer) for layer in layers}
-        self.axis = TokenAxis.of(dataset, fractions).without(left_out)
+        self.axis = TokenAxis.of(dataset, fractions, left_out=left_out, tolerance=tolerance)
         self.n_run = 0
         if tolerance is not None and tolerance.quarantines:
             self.axis = self._screen(tolerance, progress=progress)

@@ -43,6 +43,7 @@ def load_annotations(
     structures: StructureSource | None = None,
     residue_strings: PathOrPaths | None = None,
     terms: PathOrPaths | None = None,
+    refused: Sequence[str] = (),
     min_records: int = MIN_RECORDS,
 ) -> AnnotationSet:
     """Read everything that is known about ``sequences``.
@@ -63,6 +64,8 @@ def load_annotations(
         DSSP strings, see :func:`~sci_interp_protein.residue_strings.read_residue_strings`.
     terms
         Terms of whole proteins, see :func:`~sci_interp_protein.record_terms.read_terms`.
+    refused
+        Ids of proteins that cannot be used; what files say of them is passed over.
     min_records
         Kinds of a type (``"BINDING:ATP"``), and terms, become labels from this many proteins on.
 
@@ -71,7 +74,7 @@ def load_annotations(
     InputError
         If a file cannot be read, is for other proteins, or a feature leaves its protein.
     """
-    builder = AnnotationBuilder(sequences)
+    builder = AnnotationBuilder(sequences, refused)
     for path in _paths(features):
         builder.add_entries(read_entries(path), str(path))
     for path in _paths(residue_strings):
@@ -197,10 +200,12 @@ class AnnotationBuilder:
     ----------
     sequences
         Residues by record id.
+    refused
+        Ids of proteins that cannot be used.
     """
 
-    def __init__(self, sequences: Mapping[str, str]) -> None:
-        self._index = RecordIndex(sequences)
+    def __init__(self, sequences: Mapping[str, str], refused: Sequence[str] = ()) -> None:
+        self._index = RecordIndex(sequences, refused)
         self._pairs: dict[tuple[str, str], int] = {}
         self._columns = tuple(array("i") for _ in range(4))
         self._assessed = np.zeros(len(self._index.records), np.bool_)
@@ -220,8 +225,8 @@ class AnnotationBuilder:
             n_seen += 1
             first = first or entry.ids[0]
             index = self._index.find(entry.ids)
+            n_found += self._index.knows(entry.ids)
             if index is not None:
-                n_found += 1
                 self._add_entry(index, entry, where)
         self._index.refuse_strangers(where, n_seen, n_found, first)
 
@@ -259,8 +264,8 @@ class AnnotationBuilder:
             n_seen += 1
             first = first or track.protein
             index = self._index.find((track.protein,))
+            n_found += self._index.knows((track.protein,))
             if index is not None:
-                n_found += 1
                 stated = track.sequence or "X" * len(track.states)
                 self._check_track(index, track, stated, where)
                 self._tracks[index] = track

@@ -51,7 +51,7 @@ def _open_files(path: Path | None, files: Mapping[str, Path]) -> ProteinDataset:
                 todo="Name a FASTA file; the reference set brings its own annotations",
             )
         return _open_reference()
-    records = read_fasta(path)
+    records, refused = read_fasta(path)
     sequences = {record: found.sequence for record, found in records.items()}
     return ProteinDataset(
         sequences=sequences,
@@ -62,8 +62,10 @@ def _open_files(path: Path | None, files: Mapping[str, Path]) -> ProteinDataset:
             structures=files.get("structures"),
             residue_strings=files.get("residue_strings"),
             terms=files.get("terms"),
+            refused=[each.record for each in refused],
         ),
         names={record: found.name for record, found in records.items() if found.name},
+        refused=refused,
     )
 
 

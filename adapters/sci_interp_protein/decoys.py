@@ -30,4 +30,4 @@ def shuffle_dataset(dataset: ProteinDataset, seed: int) -> ProteinDataset:
         for record, sequence in dataset.sequences.items()
     }
     names = {record: f"decoy of {record}" for record in sequences}
-    return ProteinDataset(sequences, dataset.blocks, None, names)
+    return ProteinDataset(sequences, dataset.blocks, None, names, dataset.refused)

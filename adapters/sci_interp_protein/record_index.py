@@ -20,9 +20,11 @@ class RecordIndex:
     ----------
     sequences
         Residues by record id.
+    refused
+        Ids of records of the same file that cannot be used: files may name them.
     """
 
-    def __init__(self, sequences: Mapping[str, str]) -> None:
+    def __init__(self, sequences: Mapping[str, str], refused: Iterable[str] = ()) -> None:
         self.sequences = sequences
         self.records = tuple(sequences)
         self._index = {record: index for index, record in enumerate(self.records)}
@@ -34,6 +36,7 @@ class RecordIndex:
                     twice.add(part)
                 aliases.setdefault(part, index)
         self._aliases = {name: index for name, index in aliases.items() if name not in twice}
+        self._refused = {form for record in refused for form in (record, *_parts(record))}
 
     def find(self, ids: Iterable[str]) -> int | None:
         """Return the index of the first id that is a record's, or None."""
@@ -43,6 +46,11 @@ class RecordIndex:
                 if found is not None:
                     return found
         return None
+
+    def knows(self, ids: Iterable[str]) -> bool:
+        """Return whether an id is that of a record, or of one that cannot be used."""
+        forms = [form for name in ids for form in (name, *_parts(name))]
+        return self.find(forms) is not None or not self._refused.isdisjoint(forms)
 
     def check_sequence(self, index: int, stated: str, where: str) -> None:
         """Refuse facts about a protein whose residues differ from the record's.

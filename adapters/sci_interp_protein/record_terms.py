@@ -207,7 +207,7 @@ def collect_terms(
                 term = Term(row.group, row.term)
                 found.setdefault(at, {})[term] = None
                 meanings[term] = meanings.get(term) or row.meaning
-        n_found = sum(at is not None for at in seen.values())
+        n_found = sum(index.knows((record,)) for record in seen)
         index.refuse_strangers(where, len(seen), n_found, next(iter(seen), ""))
     n_records = Counter(term for of_record in found.values() for term in of_record)
     chosen = sorted(term for term, n in n_records.items() if n >= min_records)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from sci_interp.adapter import Refusal
 from sci_interp.errors import InputError, MissingExtraError, UnknownNameError
 from sci_interp.schema import BLOCK, N_TOKENS, RECORD, STRATUM
 
@@ -32,7 +33,6 @@ _UNIPROT_HEADER = re.compile(r"(?:sp|tr)\|([^|\s]+)\|(\S*)\s*(.*)")
 _FOREIGN = re.compile(f"[^{RESIDUES}]")
 _GAPS = "-."
 _FASTA = "FASTA, plain or gzipped: '>id description', then lines of residue letters"
-_LEAVE_OUT = "Correct the record, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,15 @@ class ProteinDataset:
         What is known of them; None for decoys.
     names : mapping of str to str
         Names for the reader, by record.
+    refused : tuple of Refusal
+        Proteins of the file that cannot be used; they are in none of the others.
     """
 
     sequences: Mapping[str, str]
     blocks: Mapping[str, str]
     annotations: AnnotationSet | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    refused: tuple[Refusal, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -110,21 +113,23 @@ class ProteinDataset:
             raise UnknownNameError("record", record, self.sequences) from None
 
 
-def read_fasta(path: Path) -> dict[str, ProteinRecord]:
+def read_fasta(path: Path) -> tuple[dict[str, ProteinRecord], tuple[Refusal, ...]]:
     """Read proteins from FASTA, plain or gzipped.
 
     Lower-case letters count as upper-case; one ``*`` at the end of a sequence is dropped.
 
     Returns
     -------
-    dict
-        Records by id, in the order of the file.
+    records : dict
+        Proteins by id, in the order of the file.
+    refused : tuple of Refusal
+        Those whose sequence is empty, or holds a letter that is no residue.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, not FASTA or empty; if an id occurs twice or is missing,
-        a sequence is empty, or a letter is no residue.
+        If the file is missing, damaged, not FASTA or holds no protein that can be used, or an id
+        occurs twice or is missing.
     MissingExtraError
         If Biopython is not installed.
     """
@@ -134,24 +139,31 @@ def read_fasta(path: Path) -> dict[str, ProteinRecord]:
         raise MissingExtraError("biopython", "protein") from None
     parse: Callable[[Iterator[str]], Iterator[tuple[str, str]]] = SimpleFastaParser
     records: dict[str, ProteinRecord] = {}
+    refused: dict[str, Refusal] = {}
     headers: deque[int] = deque()
     for title, letters in parse(_fasta_lines(path, headers)):
-        where = f"{path} line {headers.popleft()}"
-        found = _read_record(where, title, letters)
-        if found.record in records:
+        line = headers.popleft()
+        found = _read_record(f"{path} line {line}", title, letters)
+        if found.record in records or found.record in refused:
             raise InputError(
-                f"{where}: the id {found.record!r} occurs more than once",
+                f"{path} line {line}: the id {found.record!r} occurs more than once",
                 allowed="ids that differ",
                 todo="Give every protein an id of its own, or leave the repetition out",
             )
-        records[found.record] = found
+        # Of the path the name alone: what is made of a file is the same wherever it lies.
+        if refusal := _refuse(f"{path.name} line {line}", found):
+            refused[found.record] = refusal
+        else:
+            records[found.record] = found
     if not records:
+        first = next(iter(refused.values()), None)
         raise InputError(
-            f"{path} holds no protein",
+            f"{path} holds no protein"
+            + (f" that can be used: {first.record!r}, {first.reason}" if first else ""),
             allowed=_FASTA,
             todo="Look whether the file was written or downloaded whole",
         )
-    return records
+    return records, tuple(refused.values())
 
 
 def _fasta_lines(path: Path, headers: deque[int]) -> Iterator[str]:
@@ -185,16 +197,16 @@ def _read_record(where: str, title: str, letters: str) -> ProteinRecord:
     record, name = words[0], words[1] if len(words) > 1 else ""
     if match := _UNIPROT_HEADER.match(title):
         record, name = match[1], match[2] or match[3]
-    sequence = "".join(letters.split()).upper().removesuffix("*")
-    if not sequence:
-        raise InputError(f"{where}: record {record!r} has no residue", todo=_LEAVE_OUT)
-    if wrong := _FOREIGN.search(sequence):
-        letter, position = wrong[0], wrong.start() + 1
-        raise InputError(
-            f"{where}: record {record!r} has {letter!r} at residue {position}",
-            allowed=f"the residue letters {RESIDUES}",
-            todo="Remove the gaps of an alignment first"
-            if letter in _GAPS
-            else "Write X for a residue that is not known, or leave the record out",
-        )
-    return ProteinRecord(record, name, sequence)
+    return ProteinRecord(record, name, "".join(letters.split()).upper().removesuffix("*"))
+
+
+def _refuse(where: str, found: ProteinRecord) -> Refusal | None:
+    """Return why a protein cannot be used, if it cannot."""
+    if not found.sequence:
+        return Refusal(found.record, 0, f"{where}: it has no residue")
+    if not (wrong := _FOREIGN.search(found.sequence)):
+        return None
+    letter, at = wrong[0], wrong.start()
+    hint = "remove the gaps of an alignment" if letter in _GAPS else "X is a residue not known"
+    reason = f"{where}: {letter!r} at residue {at + 1} is none of {RESIDUES}; {hint}"
+    return Refusal(found.record, len(found.sequence), reason, at)

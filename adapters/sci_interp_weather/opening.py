@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from .stores import open_store
 from .times import Times, hours_since, join_times, time_labels
 
 __all__ = ["open_fields"]
+
+#: Times at which a variable is looked at when it is opened, until one can be read.
+_TRIED: Final = 32
 
 
 def open_fields(
@@ -111,8 +114,24 @@ def open_fields(
         limit=limit,
     )
     for name in fields.variables:
-        fields.read(name, slice(0, 1))
+        _require_one(fields, name)
     return fields
+
+
+def _require_one(fields: Fields, name: str) -> None:
+    """Refuse a variable that can be read at none of the first times.
+
+    One time that is damaged, or that lacks a value, is one bad record, not a bad file.
+    """
+    errors = []
+    for at in range(min(_TRIED, len(fields))):
+        try:
+            fields.read(name, [at])
+        except InputError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[0]
 
 
 class _Series:

@@ -244,7 +244,7 @@ def _codes_of(
             f"{codes.path} was encoded by another autoencoder than the one given",
             todo="Give the features that this autoencoder encoded, or leave them out",
         )
-    axis = TokenAxis.of(dataset).without(codes.axis.quarantine)
+    axis = TokenAxis.of(dataset, left_out=codes.axis.quarantine)
     codes.axis.require_same(axis, f"the features in {codes.path}", "the dataset")
     return codes.axis, codes.read
 

@@ -158,7 +158,7 @@ class _Request:
                     todo="Give the network that they were extracted from",
                 )
         if self.dataset is not None:
-            axis = TokenAxis.of(self.dataset).without(self.acts.axis.quarantine)
+            axis = TokenAxis.of(self.dataset, left_out=self.acts.axis.quarantine)
             self.acts.axis.require_same(axis, "the activations", "the dataset")
         for number, other in enumerate(self.others):
             require_fit(other, self.acts, f"autoencoder {number} of the others")

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sci_interp.axis import DEFAULT_FRACTIONS, TokenAxis, assign_splits, block_position
+from sci_interp.axis import TokenAxis
+from sci_interp.blocks import DEFAULT_FRACTIONS, assign_splits, block_position
 from sci_interp.errors import InputError, StoreError
 from sci_interp.schema import RECORD_COLUMNS, RECORDS_FILE, SPLITS
 

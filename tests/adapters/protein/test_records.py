@@ -32,7 +32,8 @@ def write(folder, text, name="proteins.fasta"):
 
 
 def test_headers_and_letters(tmp_path):
-    found = read_fasta(write(tmp_path, GOOD))
+    found, refused = read_fasta(write(tmp_path, GOOD))
+    assert refused == ()
     assert list(found) == ["P12345", "A0A024RBG1", "plain", "bare"]
     assert found["P12345"].sequence == "MALLHSGR"
     assert [record.name for record in found.values()] == ["AATM_RABIT", "X_HUMAN", "some words", ""]
@@ -51,15 +52,15 @@ BAD = {
     "other format": ("protein_id\tstart\nP1\t4\n", "line 1 is not FASTA"),
     "text first": ("\nMKV\n>a\nMK\n", "line 2 is not FASTA"),
     "binary": (b"\x00\x01\xff\xfe", "not UTF-8"),
-    "header only": (">a\n", "record 'a' has no residue"),
-    "stop only": (">a\n*\n", "record 'a' has no residue"),
+    "header only": (">a\n", "'a', proteins.fasta line 1: it has no residue"),
+    "stop only": (">a\n*\n", "'a', proteins.fasta line 1: it has no residue"),
     "no id": (">\nMK\n", "header without an id"),
     "twice": (">a\nMK\n>b\nMK\n>a\nMV\n", "the id 'a' occurs more than once"),
     "twice in UniProt": (">sp|P12345|A\nMK\n>sp|P12345|B\nMK\n", "the id 'P12345' occurs"),
-    "letter": (">a\nMK\n>b\nMKJ\n", "record 'b' has 'J' at residue 3"),
-    "digit": (">a\nMK\nV1\n", "record 'a' has '1' at residue 4"),
-    "gap": (">a\nMK-V\n", "'-' at residue 3.*Remove the gaps"),
-    "dots": (">a\n..MK\n", "'.' at residue 1.*Remove the gaps"),
+    "letter": (">b\nMKJ\n", "'b', proteins.fasta line 1: 'J' at residue 3"),
+    "digit": (">a\nMK\nV1\n", "'a', proteins.fasta line 1: '1' at residue 4"),
+    "gap": (">a\nMK-V\n", "'-' at residue 3.*remove the gaps"),
+    "dots": (">a\n..MK\n", "'.' at residue 1.*remove the gaps"),
     "inner stop": (">a\nMK*V\n", r"'\*' at residue 3"),
 }
 
@@ -90,7 +91,7 @@ def test_any_bytes_give_proteins_or_a_typed_error(tmp_path_factory, data):
     path = write(tmp_path_factory.mktemp("fuzz"), b">a\n" + data)
     start = time.monotonic()
     try:
-        found = read_fasta(path)
+        found, _ = read_fasta(path)
     except SciInterpError:
         found = {}
     assert all(record.sequence for record in found.values())

@@ -38,10 +38,9 @@ def files(adapter: WeatherAdapter, tmp_path_factory: pytest.TempPathFactory) -> 
         "longitude": ("longitude", sample.grid.longitude, {"units": "degrees_east"}),
     }
     folder, found = tmp_path_factory.mktemp("fields"), {}
-    for name in ("whole", "hole"):
+    for name, bad in (("whole", []), ("hole", [BAD]), ("late", [0, 1])):
         values = sample.read("msl", slice(0, N)).copy()
-        if name == "hole":
-            values[BAD][CELL] = np.nan
+        values[bad, *CELL] = np.nan
         series = (("time", "latitude", "longitude"), values, {"units": "Pa"})
         found[name] = folder / f"{name}.nc"
         xr.Dataset({"msl": series}, axes).to_netcdf(found[name])
@@ -73,6 +72,16 @@ def test_records_that_need_the_field_are_left_out_and_no_other(adapter, files, t
     assert known.axis.digest == acts.axis.digest
     decoys = si.stream(adapter, adapter.decoy(hole, 0), adapter.default_layer, like=acts)
     assert np.isfinite(read_all(decoys)).all() and decoys.axis.digest == acts.axis.digest
+
+
+def test_the_first_time_is_left_out_as_any_other(adapter, files, tmp_path):
+    late = adapter.open(files["late"])
+    given = {"layer": adapter.default_layer, "on_error": "quarantine", **QUIET}
+    acts = si.extract(adapter, late, out=tmp_path / "a", **given)
+    # The first record is the second time, which reads the first as well.
+    needing = late.fields.time_labels[1:3]
+    assert sorted(each.record for each in acts.axis.quarantine) == sorted(needing)
+    assert acts.axis.n_records + 2 == acts.axis.n_read == len(late.table)
 
 
 def test_only_what_is_missing_is_unknown(adapter, files):
