@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .allocator import release_free_memory
 from .disk import reading, sync_file, sync_folder
 from .errors import StoreError
 from .schema import START
@@ -83,7 +84,9 @@ class RangeWriter:
             except BaseException:
                 self._handle.close()
                 raise
-        self._parts: list[tuple[NDArray[np.int64], ...]] = []
+        self._columns = [
+            np.empty(ROW_GROUP_ROWS, kind.to_pandas_dtype()) for kind in self._schema.types
+        ]
         self._n_rows = 0
 
     def __enter__(self) -> RangeWriter:
@@ -91,28 +94,28 @@ class RangeWriter:
 
     def append(self, *columns: NDArray[np.int64]) -> None:
         """Append rows, given column by column."""
-        self._parts.append(columns)
-        self._n_rows += len(columns[0])
-        if self._n_rows >= ROW_GROUP_ROWS:
-            with _typed_errors(self._path):
-                self._flush(final=False)
+        taken, n_given = 0, len(columns[0])
+        while taken < n_given:
+            n = min(n_given - taken, len(self._columns[0]) - self._n_rows)
+            for held, column in zip(self._columns, columns, strict=True):
+                held[self._n_rows : self._n_rows + n] = column[taken : taken + n]
+            taken += n
+            self._n_rows += n
+            if self._n_rows == len(self._columns[0]):
+                with _typed_errors(self._path):
+                    self._flush()
 
-    def _flush(self, *, final: bool) -> None:
+    def _flush(self) -> None:
+        """Write the rows that are held as a row group."""
         import pyarrow as pa
 
-        if not self._parts:
+        if self._n_rows == 0:
             return
-        columns = [np.concatenate(column) for column in zip(*self._parts, strict=True)]
-        end = self._n_rows if final else self._n_rows - self._n_rows % ROW_GROUP_ROWS
-        for first in range(0, end, ROW_GROUP_ROWS):
-            piece = slice(first, min(first + ROW_GROUP_ROWS, end))
-            arrays = [
-                pa.array(column[piece], type=kind)
-                for column, kind in zip(columns, self._schema.types, strict=True)
-            ]
-            self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-        self._parts = [tuple(column[end:].copy() for column in columns)]
-        self._n_rows -= end
+        arrays = [pa.array(column[: self._n_rows]) for column in self._columns]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._n_rows = 0
+        # The writer's own buffers are several times the rows.
+        release_free_memory()
 
     def __exit__(
         self,
@@ -125,7 +128,7 @@ class RangeWriter:
             return
         try:
             with _typed_errors(self._path):
-                self._flush(final=True)
+                self._flush()
                 self._writer.close()
                 self._handle.close()
                 sync_file(self._temporary)

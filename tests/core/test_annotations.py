@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -419,7 +420,7 @@ def test_a_disk_that_refuses_while_rows_are_appended_is_a_typed_error(tmp_path, 
     monkeypatch.setattr(ranges, "ROW_GROUP_ROWS", 2)
     adapter = Notes({"r1": [("A", str(at), at, at + 1) for at in range(9)]})
 
-    def refuse(self, *, final):
+    def refuse(self):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -428,6 +429,28 @@ def test_a_disk_that_refuses_while_rows_are_appended_is_a_typed_error(tmp_path, 
             annotate(adapter, Records(), out=tmp_path / "a")
     assert not list((tmp_path / "a").glob("*.tmp"))
     assert annotate(adapter, Records(), out=tmp_path / "a").n_runs == 9
+
+
+@given(
+    n_rows=st.integers(0, 23),
+    cuts=st.lists(st.integers(0, 23), max_size=6),
+    row_group=st.integers(1, 9),
+)
+def test_however_rows_are_appended_the_table_is_the_same(tmp_path_factory, n_rows, cuts, row_group):
+    folder = tmp_path_factory.mktemp("rows")
+    rows = [np.arange(n_rows) + offset for offset in (0, 3, 2**40)]
+    columns = ("group", "start", "stop")
+    edges = [0, *sorted(min(cut, n_rows) for cut in cuts), n_rows]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranges, "ROW_GROUP_ROWS", row_group)
+        for name, ends in (("cut", edges), ("whole", [0, n_rows])):
+            with ranges.RangeWriter(folder / name, columns) as writer:
+                for first, last in itertools.pairwise(ends):
+                    writer.append(*(column[first:last] for column in rows))
+        assert (folder / "cut").read_bytes() == (folder / "whole").read_bytes()
+        found = ranges.RangeReader(folder / "cut", columns).read(0, 99)
+    for name, column in zip(columns, rows, strict=True):
+        np.testing.assert_array_equal(found[name], column)
 
 
 def test_a_range_table_of_other_columns_is_refused(tmp_path):
