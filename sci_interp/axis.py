@@ -59,6 +59,8 @@ __all__ = [
 
 #: Keys in the metadata of ``records.parquet``.
 _STEP_WEIGHTS, _DESIGN = "step_weights", "design"
+#: Rows that are held as text when the digest is taken.
+_DIGEST_ROWS = 16_384
 
 
 def describe_blocks(axis: TokenAxis, splits: Sequence[Split]) -> dict[str, str]:
@@ -264,10 +266,13 @@ class TokenAxis:
     def digest(self) -> str:
         """SHA-256 of ids, blocks, ranges and weights; stores of different axes do not mix."""
         columns = self.records[[RECORD, BLOCK, START, STOP]]
-        text = columns.to_csv(index=False, header=False, lineterminator="\n")
+        state = hashlib.sha256()
+        for first in range(0, len(columns), _DIGEST_ROWS):
+            rows = columns.iloc[first : first + _DIGEST_ROWS]
+            state.update(rows.to_csv(index=False, header=False, lineterminator="\n").encode())
         if self.step_weights != (1,):
-            text += f"{self.step_weights}\n"
-        return hashlib.sha256(text.encode()).hexdigest()
+            state.update(f"{self.step_weights}\n".encode())
+        return state.hexdigest()
 
     @property
     def n_tokens(self) -> int:

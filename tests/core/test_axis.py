@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sci_interp import axis
 from sci_interp.axis import TokenAxis
 from sci_interp.blocks import DEFAULT_FRACTIONS, assign_splits, block_position
 from sci_interp.errors import InputError, StoreError
@@ -185,3 +186,13 @@ def test_step_weights_are_kept_and_belong_to_the_identity(tmp_path):
 def test_records_that_are_no_whole_steps_are_refused(sizes, weights, message):
     with pytest.raises(InputError, match=message):
         TokenAxis.build(table(sizes, ["a"]), step_weights=weights)
+
+
+def test_the_digest_does_not_depend_on_how_many_rows_are_read_at_once(monkeypatch):
+    table = pd.DataFrame(
+        {"record": ["a", 'b",\n', "ç", "d"], "block": ["x", "x", "y", "z"], "n_tokens": 3}
+    )
+    whole = TokenAxis.build(table, step_weights=(1, 2, 1)).digest
+    for n_rows in (1, 3):
+        monkeypatch.setattr(axis, "_DIGEST_ROWS", n_rows)
+        assert TokenAxis.build(table, step_weights=(1, 2, 1)).digest == whole
