@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sci_interp as si
+from sci_interp.disk import reading
 from sci_interp.errors import InputError
+from sci_interp.manifest import read_manifest
+from sci_interp.quarantine import ATTRIBUTE, from_columns
+from sci_interp.schema import MANIFEST_FILE
 from sci_interp.study import ARCHITECTURES, LAYERED_ARCHITECTURES, PRECISIONS
 
 from .arguments import (
@@ -213,6 +219,36 @@ def _open_source(
     return _stack(list(si.stream(adapter, dataset, layers, **given).values()))
 
 
+def _open_as_trained(chosen: argparse.Namespace) -> ActivationStream | None:
+    """Return the stream that an autoencoder was trained on, without the records it left out.
+
+    What it left out stands in its folder, so that the network need not be run over all records to
+    find the same again. None where that is not asked for, or these are other data.
+    """
+    from sci_interp.streams import ActivationStream
+
+    folder = Path(chosen.sae)
+    leaves_out = chosen.adapter and chosen.on_error == "quarantine" and not chosen.like
+    layers = chosen.layer or []
+    if not leaves_out or len(layers) > 1 or not (folder / MANIFEST_FILE).is_file():
+        return None
+    manifest = read_manifest(folder)
+    told = manifest.settings.get(ATTRIBUTE)
+    if not told:
+        return None
+    with reading(folder / MANIFEST_FILE):
+        left_out = from_columns(told["left_out"])
+    adapter, dataset = recipe_of(chosen).open_once()
+    layer = layers[0] if layers else adapter.default_layer
+    given = {"fractions": parse_shares(chosen.splits), "left_out": left_out}
+    # Data of which other records cannot be used are other data.
+    with suppress(InputError):
+        source = ActivationStream(adapter, dataset, layer, **given)
+        if source.digest == manifest.inputs.get("activations"):
+            return source
+    return None
+
+
 def _stack(sources: Sequence[_Source]) -> _Source | si.StackedSource:
     return sources[0] if len(sources) == 1 else si.StackedSource(sources)
 
@@ -230,7 +266,8 @@ def _encode(chosen: argparse.Namespace) -> None:
 
     shard = shard_of(chosen)
     sae = si.load_sae(chosen.sae)
-    source = _open_source(chosen, [chosen.activations] if chosen.activations else [])
+    folders = [chosen.activations] if chosen.activations else []
+    source = _open_as_trained(chosen) or _open_source(chosen, folders)
     if shard is not None:
         print_share(chosen, encode_share(sae, source, out=chosen.out, shard=shard))
         return

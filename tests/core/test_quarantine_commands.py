@@ -60,7 +60,7 @@ GIVEN = "--adapter fake --data @data.txt"
 
 
 @pytest.mark.usefixtures("fake")
-def test_commands_say_what_was_left_out(folder, capsys):
+def test_commands_say_what_was_left_out(folder, capsys, monkeypatch):
     assert call(folder, f"extract {GIVEN} {LEAVE_OUT} --out @a") == 0
     told = capsys.readouterr()
     for line in COUNTS:
@@ -80,8 +80,26 @@ def test_commands_say_what_was_left_out(folder, capsys):
     # Online: what a stream can tell of a record is not whether it fits a store.
     assert call(folder, f"train {GIVEN} {LEAVE_OUT} {train} --out @online") == 0
     assert "40 read = 35 used + 5 quarantined" in capsys.readouterr().out
-    assert call(folder, f"encode @online {GIVEN} {LEAVE_OUT} --out @codes") == 0
+    # What the autoencoder left out is known: the network runs over no other record, and once.
+    run = []
+    activations = BadAdapter.activations
+
+    def note(self, dataset, records, layers):
+        run.extend(records)
+        yield from activations(self, dataset, records, layers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BadAdapter, "activations", note)
+        assert call(folder, f"encode @online {GIVEN} {LEAVE_OUT} --out @codes") == 0
+    assert len(run) == len(set(run)) == 35
     assert "40 read = 35 used + 5 quarantined" in capsys.readouterr().out
+    # Where it was trained on other data, they are screened.
+    with monkeypatch.context() as patch:
+        patch.setattr(BadAdapter, "activations", note)
+        other = "--splits train=0.5,discovery=0.2,test=0.2,vault=0.1"
+        call(folder, f"encode @online {GIVEN} {LEAVE_OUT} {other} --out @others")
+    assert len(run) > 35 + 40
+    capsys.readouterr()
     assert call(folder, f"sweep {GIVEN} {LEAVE_OUT} --grid features=24 --grid k=3 "
                 "--n-tokens 200 --batch-size 32 --out @sweep") == 0  # fmt: skip
     assert "40 read = 35 used + 5 quarantined" in capsys.readouterr().err
