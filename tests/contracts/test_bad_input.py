@@ -66,12 +66,15 @@ CASES = {
         "Give every protein an id of its own, or leave the repetition out.",
     ),
     f"{EXTRACT} letter.fasta": (
-        "letter.fasta line 3: record 'P01' has 'J' at residue 5.",
-        f"Allowed: the residue letters {RESIDUES}.",
-        "Write X for a residue that is not known",
+        f"record 'P01' cannot be used: letter.fasta line 3: 'J' at residue 5 is none of {RESIDUES}",
+        "Correct it, or take it out of the data",
+        "--on-error quarantine",
     ),
-    f"{EXTRACT} gap.fasta": ("line 1: record 'P00' has '-' at residue 4.", "Remove the gaps"),
-    f"{EXTRACT} header.fasta": ("header.fasta line 1: record 'P00' has no residue.", "leave it"),
+    f"{EXTRACT} gap.fasta": ("gap.fasta line 1: '-' at residue 4 is none", "remove the gaps"),
+    f"{EXTRACT} header.fasta": (
+        "record 'P00' cannot be used: header.fasta line 1: it has no residue.",
+        "Correct it",
+    ),
     f"{EXTRACT} nameless.fasta": ("nameless.fasta line 3 is a header without an id.", "Allowed:"),
     f"{EXTRACT} cut.fasta.gz": (
         "cut.fasta.gz cannot be read: it is a damaged or truncated gzip file",
