@@ -14,12 +14,13 @@ from sci_interp.allocator import release_free_memory
 from sci_interp.schema import MAX_ENTRIES, Split
 from sci_interp.source import FeatureSource
 
+from .entries import ENTRY_BYTES, Entries, Rows, read_entries, read_rows
 from .inputs import KnownSource
 from .kernel import default_threads
 from .scores import PairList
 from .selection import Selection
 from .significance import Dependence
-from .tracks import Entries, LabelTracks, read_entries, read_labels
+from .tracks import LabelTracks, read_labels
 
 __all__ = ["Chunk", "LinkSettings", "Study", "each_chunk"]
 
@@ -44,8 +45,7 @@ class LinkSettings:
     seed : int
         Seed of every random draw.
     n_permutations, max_permutations : int
-        Draws of a pair, a part of them first; and where few pairs are left, draws that resolve
-        their p.
+        Draws of a pair; and where few pairs are left, draws that resolve their p.
     dependence : "bh", "by" or "maxt"
         Which adjustment.
     n_threads : int
@@ -80,6 +80,15 @@ class Study:
     known: KnownSource
     selection: Selection
     settings: LinkSettings
+    _rows: list[Rows] = field(default_factory=list, init=False, repr=False)
+
+    def rows(self, split: Split, chosen: Ints) -> Rows:
+        """Return rows of some features at least; the last ones read are kept."""
+        if not (self._rows and self._rows[0].holds(split, chosen)):
+            self._rows.clear()
+            release_free_memory()
+            self._rows.append(read_rows(self.features, split, chosen, self.selection.floors))
+        return self._rows[0]
 
     @property
     def by_family(self) -> NDArray[np.bool_]:
@@ -122,14 +131,41 @@ def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chun
     pairs : DataFrame
         Columns ``feature, label, bin``.
     """
+    pairs = pairs.sort_values(["feature", "bin", "label"], kind="stable")
+    if not _fills_rows(study, split, pairs):
+        for tracks, listed in _each_block(study, split, pairs):
+            yield from _each_list_chunk(study, tracks, listed)
+        return
+    first, last = study.features.axis.token_range([split])
+    size = max(1, ENTRY_BYTES * study.settings.max_entries // (last - first))
+    chosen = np.unique(pairs["feature"].to_numpy(np.int64))
+    for begin in range(0, len(chosen), size):
+        part = chosen[begin : begin + size]
+        rows = study.rows(split, part)
+        for tracks, listed in _each_block(study, split, pairs[pairs["feature"].isin(part)]):
+            yield _chunk(tracks, rows.at(tracks, part), part, listed)
+            release_free_memory()
+
+
+def _fills_rows(study: Study, split: Split, pairs: pd.DataFrame) -> bool:
+    """Whether rows take less memory than lists, half of it at least used."""
+    chosen = np.unique(pairs["feature"].to_numpy(np.int64))
+    n_entries = study.selection.entries[split][:, chosen, 0].max(axis=0).sum()
+    first, last = study.features.axis.token_range([split])
+    return bool(2 * ENTRY_BYTES * n_entries > len(chosen) * (last - first))
+
+
+def _each_block(
+    study: Study, split: Split, pairs: pd.DataFrame
+) -> Iterator[tuple[LabelTracks, pd.DataFrame]]:
+    """Yield the tracks of blocks of labels, and the pairs of each."""
     group = study.selection.group[pairs["label"].to_numpy(np.int64)]
     for of_group in np.unique(group):
-        mine = pairs[group == of_group].sort_values(["feature", "bin", "label"], kind="stable")
+        mine = pairs[group == of_group]
         for labels in _label_blocks(study, split, np.unique(mine["label"].to_numpy(np.int64))):
             tracks = read_labels(study.features.axis, study.known, split, int(of_group), labels)
             release_free_memory()
-            listed = mine[mine["label"].isin(labels)]
-            yield from _each_feature_chunk(study, tracks, listed)
+            yield tracks, mine[mine["label"].isin(labels)]
 
 
 def _label_blocks(study: Study, split: Split, labels: Ints) -> Iterator[Ints]:
@@ -146,7 +182,7 @@ def _label_blocks(study: Study, split: Split, labels: Ints) -> Iterator[Ints]:
         begin = end
 
 
-def _each_feature_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) -> Iterator[Chunk]:
+def _each_list_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) -> Iterator[Chunk]:
     group = int(study.selection.group[tracks.labels[0]])
     entries_of = study.selection.entries[tracks.split][group]
     chosen, begin = np.unique(pairs["feature"].to_numpy(np.int64), return_index=True)
@@ -169,12 +205,15 @@ def _each_feature_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) 
             floors=study.selection.floors,
         )
         release_free_memory()
-        piece = pairs.iloc[bounds[first] : bounds[last]]
-        listed = PairList(
-            np.searchsorted(chosen[part], piece["feature"].to_numpy()).astype(np.int64),
-            piece["bin"].to_numpy(np.int64),
-            np.searchsorted(tracks.labels, piece["label"].to_numpy()).astype(np.int64),
-        )
-        yield Chunk(tracks, entries, listed, piece)
+        yield _chunk(tracks, entries, chosen[part], pairs.iloc[bounds[first] : bounds[last]])
         release_free_memory()
         first = last
+
+
+def _chunk(tracks: LabelTracks, entries: Entries, chosen: Ints, pairs: pd.DataFrame) -> Chunk:
+    listed = PairList(
+        np.searchsorted(chosen, pairs["feature"].to_numpy()).astype(np.int64),
+        pairs["bin"].to_numpy(np.int64),
+        np.searchsorted(tracks.labels, pairs["label"].to_numpy()).astype(np.int64),
+    )
+    return Chunk(tracks, entries, listed, pairs)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sci_interp.schema import Split
 
 from .chunks import Chunk, Study, each_chunk
-from .positions import active_positions
+from .positions import meets, read_activity
 
 __all__ = ["recall_events"]
 
@@ -60,10 +60,9 @@ def recall_events(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFra
 def _hit_instances(chunk: Chunk, row: int, label: int) -> NDArray[np.bool_]:
     """Return which instances of the pair's label the feature hits ``(n_instances,)``."""
     instances = chunk.tracks.instances
-    position = active_positions(chunk.entries, int(chunk.pairs.row[row]), int(chunk.pairs.bin[row]))
+    row, lowest = int(chunk.pairs.row[row]), int(chunk.pairs.bin[row])
+    activity = read_activity(chunk.entries, row, lowest, chunk.tracks.units)
     bounds = instances.run[instances.first[label] : instances.first[label + 1] + 1]
     runs = slice(int(bounds[0]), int(bounds[-1]))
-    inside = np.searchsorted(position, instances.stop[runs]) > np.searchsorted(
-        position, instances.start[runs]
-    )
+    inside = meets(activity, instances.start[runs], instances.stop[runs])
     return np.logical_or.reduceat(inside, bounds[:-1] - bounds[0])

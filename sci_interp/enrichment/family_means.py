@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .entries import Entries
 from .kernel import compiled
-from .positions import active_positions, split_by_record
-from .tracks import Entries, Runs
+from .positions import Activity, read_activity
+from .tracks import Runs
 from .units import Units
 
 if TYPE_CHECKING:
@@ -41,17 +42,9 @@ EXACT = 1e12
 
 
 @compiled
-def active_shares(position: Ints, units: Units) -> Floats:
-    """Return the mean share of active tokens of each family ``(n_families,)``.
-
-    Parameters
-    ----------
-    position : (n_active,) int64
-        Active known coordinates, ascending.
-    units
-        Records and families.
-    """
-    first = split_by_record(position, units)
+def active_shares(activity: Activity, units: Units) -> Floats:
+    """Return the mean share of active tokens of each family ``(n_families,)``."""
+    first = activity.first
     shares = np.zeros(len(units.first) - 1)
     for family in range(len(shares)):
         for record in range(units.first[family], units.first[family + 1]):
@@ -135,18 +128,18 @@ def score_family_means(
     entries, units, runs
         The tracks.
     pairs
-        Neighbours of the same row and bin share their positions.
+        Neighbours of the same row and bin share their activity.
     sums : (n_pairs, 4) float64
         Changed in place.
     """
-    position = active_positions(entries, pairs.row[0], pairs.bin[0])
-    active, _ = rank_in_strata(active_shares(position, units), units)
+    activity = read_activity(entries, pairs.row[0], pairs.bin[0], units)
+    active, _ = rank_in_strata(active_shares(activity, units), units)
     for pair in range(len(pairs.row)):
         if pair > 0 and (
             pairs.row[pair] != pairs.row[pair - 1] or pairs.bin[pair] != pairs.bin[pair - 1]
         ):
-            position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
-            active, _ = rank_in_strata(active_shares(position, units), units)
+            activity = read_activity(entries, pairs.row[pair], pairs.bin[pair], units)
+            active, _ = rank_in_strata(active_shares(activity, units), units)
         labelled, _ = centre_in_strata(labelled_shares(runs, pairs.label[pair], units), units)
         for family in range(len(active)):
             score = active[family] * labelled[family]

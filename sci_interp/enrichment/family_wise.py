@@ -20,31 +20,29 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from .chunks import Chunk, Study, each_chunk
-from .family_swap import family_statistics
-from .joint_null import joint_statistics
-from .kernel import compiled, next_below, run_ranges
-from .local_null import TIE, shift_scores, studentise
-from .positions import active_positions
-from .scores import PairList
+from .draws import TIE, draw_statistics, observe, seed_decks
+from .joint_null import is_whole, restrict_to_owners
+from .kernel import mix_seeds, run_ranges
+from .permutations import (
+    RegionDecks,
+    each_activity,
+    each_region_window,
+    owner_windows,
+    region_draws,
+    split_by_label,
+)
 from .selection import Direction
-from .significance import N_SHIFTS
-from .swap_null import exchange_table, prepare_exchange
-from .tracks import Entries, Runs
-from .units import Units
+from .swap_null import exchange_table
 
 __all__ = ["adjust_by_maxima"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-#: Places inside strata, by draw and family; strata have at most 256 families.
-Deck = NDArray[np.uint8]
 
-#: Pairs whose draws are held at once.
-PAIRS_AT_ONCE = 32
-#: Local, swap, joint.
+#: Pairs, or labels, whose draws are held at once.
+ITEMS_AT_ONCE = 32
+#: Swap, local, joint.
 N_NULLS = 3
-#: Between the seeds of labels under the joint null.
-LABEL_STEP = 0x9E3779B97F4A7C15
 
 
 def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[str, Floats]:
@@ -67,12 +65,12 @@ def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[
     of_pair = nuisance[pairs["label"].to_numpy(np.int64)].astype(np.int64)
     observed = np.full((N_NULLS, len(pairs)), -np.inf)
     maxima = np.full((N_NULLS, 2, n_draws), -np.inf)
-    draws: tuple[int, Deck, Deck] | None = None
     for chunk in each_chunk(study, way.testing, listed):
         group = int(study.selection.group[chunk.tracks.labels[0]])
-        if draws is None or draws[0] != group:
-            draws = (group, *_shuffle(chunk.tracks.units, n_draws, _seed(study, way, group)))
-        _draw_chunk(study, chunk, draws[1:], _seed(study, way, group), of_pair, observed, maxima)
+        seeds = seed_decks(study.settings.seed, way.number, group)
+        _draw_region(study, chunk, seeds, of_pair, observed, maxima)
+        if not chunk.tracks.by_family:
+            _draw_joint(study, chunk, seeds, of_pair, observed, maxima)
     adjusted = []
     for null in range(N_NULLS):
         n_reach = np.zeros(len(pairs))
@@ -83,146 +81,90 @@ def adjust_by_maxima(study: Study, way: Direction, pairs: pd.DataFrame) -> dict[
             n_reach[mine] = n_draws - np.searchsorted(sorted_maxima, least, side="left")
         adjusted.append(np.minimum(2 * N_NULLS * (1.0 + n_reach) / (1.0 + n_draws), 1.0))
     whole = study.by_family[pairs["label"].to_numpy(np.int64)]
-    adjusted[0][whole] = adjusted[2][whole] = np.nan
-    local, swap, joint = adjusted
+    adjusted[1][whole] = adjusted[2][whole] = np.nan
+    swap, local, joint = adjusted
     region = np.fmax(local, swap)
     return {"p": np.fmax(region, joint), "p_region": region, "p_local": local, "p_swap": swap}
 
 
-def _seed(study: Study, way: Direction, group: int) -> np.uint64:
-    words = np.random.SeedSequence([study.settings.seed, 8, way.number, group])
-    return np.uint64(words.generate_state(1, np.uint64)[0])
-
-
-def _shuffle(units: Units, n_draws: int, seed: np.uint64) -> tuple[Deck, Deck]:
-    """Return each family's partner in every draw, and whose partner it is, ``(n_draws, n)``.
-
-    Both by place: families in the order of ``units.member``, partners inside their stratum.
-    """
-    random = np.random.default_rng(seed)
-    deck = np.zeros((n_draws, len(units.member)), np.uint8)
-    back = np.zeros_like(deck)
-    for first, last in zip(units.stratum[:-1], units.stratum[1:], strict=True):
-        assert last - first <= 256, "a stratum is too large for its places"
-        places = np.broadcast_to(np.arange(last - first, dtype=np.uint8), (n_draws, last - first))
-        deck[:, first:last] = random.permuted(places, axis=1)
-        back[:, first:last] = np.argsort(deck[:, first:last], axis=1)
-    return deck, back
-
-
-def _draw_chunk(
+def _draw_region(
     study: Study,
     chunk: Chunk,
-    decks: tuple[Deck, Deck],
-    seed: np.uint64,
+    seeds: NDArray[np.uint64],
     of_pair: Ints,
     observed: Floats,
     maxima: Floats,
 ) -> None:
-    """Write the statistics of a chunk's pairs and raise the maxima of the draws."""
-    tracks, entries, pairs, piece = chunk
-    row = piece["row"].to_numpy(np.int64)
-    kind = of_pair[row]
-    for first in range(0, len(row), PAIRS_AT_ONCE):
-        part = pairs.part(first, first + PAIRS_AT_ONCE)
-        drawn = np.empty((N_NULLS, len(part.row), maxima.shape[2] + 1))
-        labels = (tracks.units, tracks.runs)
-        draw = _draw_families if tracks.by_family else _draw_range
-        work = partial(draw, entries, labels, part, decks, seed, drawn)
-        run_ranges(work, len(part.row), size=1, n_threads=study.settings.n_threads)
-        for at in range(len(part.row)):
-            observed[:, row[first + at]] = drawn[:, at, 0]
-            mine = maxima[:, kind[first + at]]
-            np.maximum(mine, drawn[:, at, 1:], out=mine)
+    """Write the statistics of a chunk's pairs under two nulls and raise the maxima of the draws."""
+    row = chunk.piece["row"].to_numpy(np.int64)
+    nulls = 1 if chunk.tracks.by_family else 2
+    for decks in each_region_window(chunk.tracks, seeds, maxima.shape[2]):
+        for first in range(0, len(row), ITEMS_AT_ONCE):
+            part = np.arange(first, min(first + ITEMS_AT_ONCE, len(row)))
+            drawn = np.empty((nulls, len(part), 1 + decks.last - decks.first))
+            work = partial(_draw_pairs, chunk, decks, part, drawn)
+            run_ranges(work, len(part), size=1, n_threads=study.settings.n_threads)
+            for at, pair in enumerate(row[part]):
+                observed[:nulls, pair] = drawn[:, at, 0]
+                mine = maxima[:nulls, of_pair[pair], decks.first : decks.last]
+                np.maximum(mine, drawn[:, at, 1:], out=mine)
 
 
-def _draw_range(
-    entries: Entries,
-    labels: tuple[Units, Runs],
-    pairs: PairList,
-    decks: tuple[Deck, Deck],
-    seed: np.uint64,
+def _draw_pairs(
+    chunk: Chunk, decks: RegionDecks, part: Ints, drawn: Floats, start: int, stop: int
+) -> None:
+    tracks, entries, pairs, _ = chunk
+    for at, label, activity in each_activity(entries, tracks.units, pairs, part[start:stop]):
+        for null, (table, deck) in enumerate(region_draws(activity, tracks, label, decks)):
+            out = drawn[null, at - part[0]]
+            out[0] = observe(table)
+            draw_statistics(table, deck, 0, deck.shape[1], out[1:])
+
+
+def _draw_joint(
+    study: Study,
+    chunk: Chunk,
+    seeds: NDArray[np.uint64],
+    of_pair: Ints,
+    observed: Floats,
+    maxima: Floats,
+) -> None:
+    """The same under the joint null, label by label: its features share the exchanges."""
+    row = chunk.piece["row"].to_numpy(np.int64)
+    by_label = split_by_label(chunk.pairs.label, np.arange(len(row)))
+    of_label = mix_seeds(seeds[2], chunk.tracks.labels)
+    for first in range(0, len(by_label), ITEMS_AT_ONCE):
+        part = by_label[first : first + ITEMS_AT_ONCE]
+        drawn = np.full((len(part), maxima.shape[2]), -np.inf)
+        work = partial(_draw_labels, chunk, (seeds[1], of_label), part, row, observed, drawn)
+        run_ranges(work, len(part), size=1, n_threads=study.settings.n_threads)
+        for mine, best in zip(part, drawn, strict=True):
+            of_kind = maxima[2, of_pair[row[mine[0]]]]
+            np.maximum(of_kind, best, out=of_kind)
+
+
+def _draw_labels(
+    chunk: Chunk,
+    seeds: tuple[np.uint64, NDArray[np.uint64]],
+    part: list[Ints],
+    row: Ints,
+    observed: Floats,
     drawn: Floats,
     start: int,
     stop: int,
 ) -> None:
-    for at in range(start, stop):
-        pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
-        local_statistics(entries, *labels, pair, seed, drawn[0, at])
-        swap_statistics(entries, *labels, pair, decks, drawn[1, at])
-        of_label = np.uint64((int(seed) + (pair[2] + 1) * LABEL_STEP) % 2**64)
-        if not joint_statistics(entries, *labels, pair, of_label, drawn[2, at]):
-            drawn[2, at] = drawn[1, at]
-
-
-def _draw_families(
-    entries: Entries,
-    labels: tuple[Units, Runs],
-    pairs: PairList,
-    decks: tuple[Deck, Deck],
-    _: np.uint64,
-    drawn: Floats,
-    start: int,
-    stop: int,
-) -> None:
-    for at in range(start, stop):
-        pair = (int(pairs.row[at]), int(pairs.bin[at]), int(pairs.label[at]))
-        drawn[0, at] = drawn[2, at] = -np.inf  # There is no such null.
-        family_statistics(entries, *labels, pair, decks, drawn[1, at])
-
-
-@compiled
-def local_statistics(
-    entries: Entries,
-    units: Units,
-    runs: Runs,
-    pair: tuple[int, int, int],
-    seed: np.uint64,
-    out: Floats,
-) -> None:
-    """Write T as observed and in every draw ``(1 + n_draws,)``, one shift a family and draw."""
-    position = active_positions(entries, pair[0], pair[1])
-    scores, n_of_family, family = shift_scores(position, units, runs, pair[2], N_SHIFTS)
-    out[0] = studentise(np.sum(scores[:, 0]), np.sum(scores[:, 0] ** 2))
-    state = np.empty(1, np.uint64)
-    for draw in range(len(out) - 1):
-        total, squares = 0.0, 0.0
-        for row in range(len(scores)):
-            # The shift is a function of draw and family alone, so that all pairs share it.
-            state[0] = seed + np.uint64(draw * (len(units.first) - 1) + family[row]) * np.uint64(
-                0xD1342543DE82EF95
-            )
-            score = scores[row, next_below(state, n_of_family[row])]
-            total += score
-            squares += score * score
-        out[draw + 1] = studentise(total, squares)
-
-
-@compiled
-def swap_statistics(
-    entries: Entries,
-    units: Units,
-    runs: Runs,
-    pair: tuple[int, int, int],
-    decks: tuple[Deck, Deck],
-    out: Floats,
-) -> None:
-    """Write T as observed and in every draw ``(1 + n_draws,)``, one permutation a draw."""
-    position = active_positions(entries, pair[0], pair[1])
-    exchange = prepare_exchange(position, units, runs, pair[2])
-    scores = exchange_table(exchange, units, runs, pair[2])
-    cells, bounds, own, by_feature = (
-        exchange.cells, exchange.bounds, exchange.own, exchange.by_feature
-    )  # fmt: skip
-    out[0] = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
-    for draw in range(len(out) - 1):
-        total, squares = 0.0, 0.0
-        for stratum in range(len(bounds) - 1):
-            for row in range(bounds[stratum], bounds[stratum + 1]):
-                place = units.stratum[stratum] + own[row] - cells[row]
-                # A feature's family looks up whose labels it gets, a label's who gets its.
-                deck = decks[0] if by_feature[stratum] else decks[1]
-                score = scores[cells[row] + deck[draw, place]]
-                total += score
-                squares += score * score
-        out[draw + 1] = studentise(total, squares)
+    """Write every pair's statistic and every label's maxima in the draws."""
+    tracks, entries, pairs, _ = chunk
+    for number in range(start, stop):
+        mine, best = part[number], drawn[number]
+        label = int(pairs.label[mine[0]])
+        owners = restrict_to_owners(tracks.units, tracks.runs, label)
+        # Where all families own the label the swap null is this one, with the same draws.
+        seed = seeds[0] if is_whole(owners, tracks.units) else seeds[1][label]
+        for first, last, deck in owner_windows(owners, seed, len(best)):
+            out = np.empty(last - first)
+            for at, _, activity in each_activity(entries, tracks.units, pairs, mine):
+                table = exchange_table(activity, owners, tracks.runs, label)
+                observed[2, row[at]] = observe(table)
+                draw_statistics(table, deck, 0, last - first, out)
+                np.maximum(best[first:last], out, out=best[first:last])

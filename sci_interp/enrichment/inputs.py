@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
+from sci_interp.codes import Codes
 from sci_interp.schema import MAX_LEVEL, Split
+from sci_interp.source import FeatureSource
 
 __all__ = [
     "KnownSource",
@@ -19,6 +22,7 @@ __all__ = [
     "cut_records",
     "iterate_slices",
     "known_mask",
+    "read_ahead",
     "slice_records",
 ]
 
@@ -97,6 +101,21 @@ def iterate_slices(
 ) -> Iterator[tuple[int, int]]:
     """Yield token ranges of whole records that cover a split, of about ``n_tokens`` each."""
     yield from slice_records(axis, range(*axis.record_range([split])), n_tokens=n_tokens)
+
+
+def read_ahead(
+    features: FeatureSource, slices: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int, Codes]]:
+    """Yield slices with their codes; the next is read while one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting: tuple[int, int, Future[Codes]] | None = None
+        for start, stop in slices:
+            coming = (start, stop, reader.submit(features.read, start, stop))
+            if waiting is not None:
+                yield waiting[0], waiting[1], waiting[2].result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1], waiting[2].result()
 
 
 def slice_records(

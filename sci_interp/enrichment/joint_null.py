@@ -14,16 +14,12 @@ lengths are joined until each has enough of them; groups that a dataset defines 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .kernel import compiled, next_below
-from .local_null import studentise
-from .positions import active_positions
-from .swap_null import exchange_table, prepare_exchange, swap_exceedances
-from .tracks import Entries, Runs
+from .kernel import compiled
+from .tracks import Runs
 from .units import Units
 
-__all__ = ["joint_exceedances", "joint_statistics", "restrict_to_owners"]
+__all__ = ["is_whole", "restrict_to_owners"]
 
 
 @compiled
@@ -59,72 +55,7 @@ def restrict_to_owners(units: Units, runs: Runs, label: int) -> Units:
 
 
 @compiled
-def _is_whole(owners: Units, units: Units) -> bool:
+def is_whole(owners: Units, units: Units) -> bool:
     """Whether the owners are all families, in the strata that these have."""
     same_members = len(owners.member) == len(units.member)
     return same_members and len(owners.stratum) == len(units.stratum)
-
-
-@compiled
-def joint_exceedances(
-    entries: Entries,
-    units: Units,
-    runs: Runs,
-    pair: tuple[int, int, int],
-    settings: tuple[int, int, int],
-    state: NDArray[np.uint64],
-) -> tuple[int, int]:
-    """Exchange the owners' label tracks until enough exchanges reach the observed statistic.
-
-    Parameters and results are those of the other nulls. No draws are made where all families own
-    the label in the strata of the swap null: both nulls are then one.
-    """
-    owners = restrict_to_owners(units, runs, pair[2])
-    if _is_whole(owners, units):
-        return 0, 0
-    return swap_exceedances(entries, owners, runs, pair, settings, state)
-
-
-@compiled
-def joint_statistics(
-    entries: Entries,
-    units: Units,
-    runs: Runs,
-    pair: tuple[int, int, int],
-    seed: np.uint64,
-    out: NDArray[np.float64],
-) -> bool:
-    """Write T as observed and in every draw ``(1 + n_draws,)``, one permutation a label and draw.
-
-    Returns
-    -------
-    bool
-        False, and nothing is written, where this null and the swap null are one.
-    """
-    owners = restrict_to_owners(units, runs, pair[2])
-    if _is_whole(owners, units):
-        return False
-    position = active_positions(entries, pair[0], pair[1])
-    exchange = prepare_exchange(position, owners, runs, pair[2])
-    scores = exchange_table(exchange, owners, runs, pair[2])
-    cells, bounds, own = exchange.cells, exchange.bounds, exchange.own
-    out[0] = studentise(np.sum(scores[own]), np.sum(scores[own] ** 2))
-    deck = np.empty(len(owners.member), np.int64)
-    state = np.empty(1, np.uint64)
-    for draw in range(len(out) - 1):
-        # A function of draw and label alone: all features of a label share the permutation.
-        state[0] = seed + np.uint64(draw) * np.uint64(0xD1342543DE82EF95)
-        total, squares = 0.0, 0.0
-        for stratum in range(len(bounds) - 1):
-            begin, end = owners.stratum[stratum], owners.stratum[stratum + 1]
-            for place in range(begin, end):
-                other = begin + next_below(state, place - begin + 1)
-                deck[place] = deck[other]
-                deck[other] = place - begin
-            for row in range(bounds[stratum], bounds[stratum + 1]):
-                place = begin + own[row] - cells[row]
-                score = scores[cells[row] + deck[place]]
-                total += score
-                squares += score * score
-        out[draw + 1] = studentise(total, squares)
-    return True

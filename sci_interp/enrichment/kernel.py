@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["compiled", "default_threads", "next_below", "pair_seeds", "run_ranges"]
+__all__ = ["compiled", "default_threads", "mix_seeds", "next_below", "run_ranges"]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -40,27 +40,13 @@ def next_below(state: NDArray[np.uint64], n: int) -> int:
     return int(((word >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
 
 
-def pair_seeds(
-    seed: int, feature: NDArray[np.integer], label: NDArray[np.integer], *, salt: int
-) -> NDArray[np.uint64]:
-    """Return one random stream per pair, a function of the seed and the pair alone.
-
-    Parameters
-    ----------
-    seed
-        The user's seed.
-    feature, label : (n_pairs,) integer
-        The pairs.
-    salt
-        Separates streams of the same pair.
-    """
-    word = np.full(len(feature), seed % 2**64, np.uint64)
-    for part in (feature.astype(np.uint64), label.astype(np.uint64), np.full(1, salt, np.uint64)):
-        word = word + part * np.uint64(0xD1342543DE82EF95) + np.uint64(0x9E3779B97F4A7C15)
-        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        word = word ^ (word >> np.uint64(31))
-    return word
+def mix_seeds(seed: np.uint64, number: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """Return one seed for each number, far from each other's streams ``(n,)``."""
+    word = seed + (number.astype(np.uint64) + np.uint64(1)) * np.uint64(0xD1342543DE82EF95)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    found: NDArray[np.uint64] = word ^ (word >> np.uint64(31))
+    return found
 
 
 def default_threads() -> int:

@@ -15,18 +15,12 @@ from numpy.typing import NDArray
 
 from sci_interp.schema import LINK_CLASSES
 
-from .chunks import Study, each_chunk
+from .chunks import Chunk, Study, each_chunk
 from .family_wise import adjust_by_maxima
-from .scores import PairList, Robust, score_pairs
+from .permutations import ENOUGH, PermutationTest, permute_pairs
+from .scores import PairList, score_pairs
 from .selection import DIRECTIONS, Direction
-from .significance import (
-    ENOUGH,
-    PermutationTest,
-    adjust_p,
-    classify_links,
-    permute_pairs,
-)
-from .tracks import Entries, LabelTracks
+from .significance import adjust_p, classify_links
 
 __all__ = ["Links", "link_pairs"]
 
@@ -41,8 +35,6 @@ SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5
 
-#: Share of the permutations that is drawn first: enough, where many pairs are links.
-FIRST_DRAWS = 0.4
 #: Exceedances that the largest rejected p shall have where the permutations asked for are too few.
 FEWEST_EXCEEDANCES = 5
 
@@ -118,28 +110,26 @@ def link_pairs(study: Study) -> Links:
 
 def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> _Screened:
     """Screen one direction's candidates by the robust t on the selecting half."""
-    columns = ["feature", "label", "bin", "group"]
-    empty = pd.DataFrame({column: np.zeros(0, np.int64) for column in columns})
-    passed, unjudged, n_candidates = [empty], [empty], 0
+    empty = pd.DataFrame({name: np.zeros(0, np.int64) for name in ("feature", "label", "bin")})
+    groups = range(len(study.known.groups))
+    found = [_candidates(study, way, group) for group in groups]
+    candidates = pd.concat([empty, *found], ignore_index=True)
     families = study.selection.n_families
     n_families = np.minimum(families[way.selecting], families[way.testing])
-    for group in range(len(study.known.groups)):
-        candidates = _candidates(study, way, group)
-        n_candidates += len(candidates)
-        enough = n_families[candidates["label"]] >= MIN_EVENT_FAMILIES
-        reasons[TOO_FEW_FAMILIES] += int((~enough).sum())
-        unjudged.append(candidates[~enough])
-        for tracks, entries, pairs, piece in each_chunk(study, way.selecting, candidates[enough]):
-            robust = score_pairs(entries, tracks, pairs, n_threads=study.settings.n_threads)
-            spread = robust.kish >= MIN_KISH
-            reasons[TOO_CONCENTRATED] += int((~spread).sum())
-            unjudged.append(piece[~spread])
-            fine = spread & (robust.p < SCREEN_P)
-            passed.append(piece[fine].assign(statistic=robust.statistic[fine]))
+    enough = n_families[candidates["label"]] >= MIN_EVENT_FAMILIES
+    reasons[TOO_FEW_FAMILIES] += int((~enough).sum())
+    passed, unjudged = [empty], [candidates[~enough]]
+    for tracks, entries, pairs, piece in each_chunk(study, way.selecting, candidates[enough]):
+        robust = score_pairs(entries, tracks, pairs, n_threads=study.settings.n_threads)
+        spread = robust.kish >= MIN_KISH
+        reasons[TOO_CONCENTRATED] += int((~spread).sum())
+        unjudged.append(piece[~spread])
+        fine = spread & (robust.p < SCREEN_P)
+        passed.append(piece[fine].assign(statistic=robust.statistic[fine]))
     return _Screened(
         _strongest(pd.concat(passed, ignore_index=True), study.settings.n_per_label),
         pd.concat(unjudged, ignore_index=True)[["feature", "label"]],
-        n_candidates,
+        len(candidates),
     )
 
 
@@ -170,7 +160,7 @@ def _candidates(study: Study, way: Direction, group: int) -> pd.DataFrame:
     bins = study.selection.bin[way.number][labels, features].astype(np.int64)
     order = np.lexsort((labels, bins, features))
     columns = {"feature": features[order], "label": labels[order], "bin": bins[order]}
-    return pd.DataFrame(columns).assign(group=group)
+    return pd.DataFrame(columns)
 
 
 def _permute(
@@ -178,24 +168,20 @@ def _permute(
 ) -> pd.DataFrame:
     """Test survivors on the testing half; p is NaN where it is not identifiable there.
 
-    A part of the draws comes first. Where the p that is rejected would have fewer exceedances than
-    tell it well, or none, the pairs that may still be links are drawn of again.
+    Where the p that is rejected would have too few exceedances to tell it from less, or none, the
+    pairs that may still be links are drawn of again, more often.
     """
     test = study.settings
-    n_first = int(np.ceil(FIRST_DRAWS * test.n_permutations))
-    done = _permute_once(study, way, survivors, n_first)
+    done = _permute_once(study, way, survivors, test.n_permutations)
     reasons[TOO_CONCENTRATED] += int(done["p"].isna().sum())
-    open_ = (done["p"] < (ENOUGH + 1) / (n_first + 1)).to_numpy()
+    open_ = (done["p"] < (ENOUGH + 1) / (test.n_permutations + 1)).to_numpy()
     if not open_.any():
         return done
-    per_exceedance = len(done) / (open_.sum() * test.q / 2)
-    n_draws = max(
-        min(int(np.ceil(ENOUGH * per_exceedance)), test.n_permutations),
-        min(int(np.ceil(FEWEST_EXCEEDANCES * per_exceedance)), test.max_permutations),
-    )
-    if n_draws <= n_first:
+    resolved = FEWEST_EXCEEDANCES * len(done) / (open_.sum() * test.q / 2)
+    n_draws = min(int(np.ceil(resolved)), test.max_permutations)
+    if n_draws <= test.n_permutations:
         return done
-    more = _permute_once(study, way, done.loc[open_, ["feature", "label", "bin", "group"]], n_draws)
+    more = _permute_once(study, way, done.loc[open_, ["feature", "label", "bin"]], n_draws)
     return pd.concat([done[~open_], more], ignore_index=True)
 
 
@@ -206,27 +192,19 @@ def _permute_once(
     settings = PermutationTest(n_draws, test.seed, way.number, test.q / 2, test.n_threads)
     columns = ("kish", *(f"p_{null}" for null in NULLS), "p_region", "p")
     empty = survivors.iloc[:0].assign(**{column: np.zeros(0) for column in columns})
-    parts = [empty]
-    for tracks, entries, pairs, piece in each_chunk(study, way.testing, survivors):
-        robust = score_pairs(entries, tracks, pairs, n_threads=settings.n_threads)
-        parts.append(_permute_chunk(entries, tracks, pairs, piece, robust, settings))
+    chunks = each_chunk(study, way.testing, survivors)
+    parts = [_permute_chunk(study, chunk, settings) for chunk in chunks]
     return pd.concat([part for part in parts if len(part)] or [empty], ignore_index=True)
 
 
-def _permute_chunk(
-    entries: Entries,
-    tracks: LabelTracks,
-    pairs: PairList,
-    piece: pd.DataFrame,
-    robust: Robust,
-    settings: PermutationTest,
-) -> pd.DataFrame:
+def _permute_chunk(study: Study, chunk: Chunk, settings: PermutationTest) -> pd.DataFrame:
+    tracks, entries, pairs, piece = chunk
+    robust = score_pairs(entries, tracks, pairs, n_threads=settings.n_threads)
     spread = np.flatnonzero(robust.kish >= MIN_KISH)
     chosen = PairList(*(column[spread] for column in pairs))
     p = np.full((len(NULLS), len(piece)), np.nan)
-    p[:, spread] = permute_pairs(
-        entries, tracks, chosen, feature=piece["feature"].to_numpy()[spread], test=settings
-    )
+    group = int(study.selection.group[tracks.labels[0]])
+    p[:, spread] = permute_pairs(entries, tracks, chosen, group=group, test=settings)
     alone = {f"p_{null}": p[at] for at, null in enumerate(NULLS)}
     region = np.fmax(p[0], p[1])
     return piece.assign(kish=robust.kish, **alone, p_region=region, p=np.fmax(region, p[2]))

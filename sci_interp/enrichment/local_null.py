@@ -12,167 +12,158 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernel import compiled, next_below
-from .positions import active_positions, split_by_record
-from .scores import expected_in_record
-from .steps import overlap_at_steps
-from .tracks import Entries, Runs
+from .draws import N_SHIFTS, ScoreTable
+from .kernel import compiled
+from .positions import Activity, active_positions
+from .steps import expected_overlap, overlap_at_steps
+from .tracks import Runs
 from .units import Units
 
-__all__ = ["local_exceedances", "shift_scores"]
+__all__ = ["count_shifts", "shift_table"]
 
 Ints = NDArray[np.int64]
-
-#: Ties are exceedances; this absorbs the rounding of sums in another order.
-TIE = 1e-9
+Floats = NDArray[np.float64]
 
 
 @compiled
-def overlap_at_shifts(position: Ints, start: Ints, stop: Ints, n_tokens: int) -> Ints:
-    """Return TP of one record at every circular shift of the label ``(n_tokens,)``.
+def count_shifts(units: Units) -> Ints:
+    """Return the number of shifts of every family ``(n_families,)``.
+
+    A family has as many as its longest record has steps, at most ``N_SHIFTS``.
+    """
+    n_rows = len(units.row_weight)
+    found = np.empty(len(units.first) - 1, np.int64)
+    for family in range(len(found)):
+        begin, end = units.first[family], units.first[family + 1]
+        longest = np.max(units.start[begin + 1 : end + 1] - units.start[begin:end]) // n_rows
+        found[family] = min(longest, N_SHIFTS)
+    return found
+
+
+@compiled
+def overlap_at_shifts(
+    word: NDArray[np.uint64],
+    span: tuple[int, int],
+    start: Ints,
+    stop: Ints,
+    before: Ints,
+    both: Ints,
+) -> None:
+    """Write TP of one record at every circular shift of the label.
 
     Parameters
     ----------
-    position : (n_active,) int64
-        Active known coordinates of the record.
+    word : (n_words, 2) uint64
+        The activity.
+    span
+        First known coordinate of the record, and the one after its last.
     start, stop : (n_runs,) int64
         The label's disjoint runs in the record.
-    n_tokens
-        Number of known tokens of the record.
+    before : (2 n_tokens + 1,) int64
+        Overwritten; may be longer.
+    both : (n_tokens,) int64
+        TP at every shift; may be longer.
     """
-    change = np.zeros(n_tokens + 1, np.int64)
-    for active in position:
-        for run in range(len(start)):
-            # The run [start, stop) moved by s covers the position for s in (p - stop, p - start].
-            first = active - stop[run] + 1
-            last = active - start[run] + 1
-            if first >= 0:
-                change[first] += 1
-                change[last] -= 1
-            elif last <= 0:
-                change[first + n_tokens] += 1
-                change[last + n_tokens] -= 1
-            else:
-                change[first + n_tokens] += 1
-                change[n_tokens] -= 1
-                change[0] += 1
-                change[last] -= 1
-    return np.cumsum(change[:n_tokens])
+    origin, n_tokens = span[0], span[1] - span[0]
+    # Active tokens before each place, twice around.
+    before[0] = 0
+    for place in range(n_tokens):
+        at = np.uint64(origin + place)
+        bit = (word[at >> np.uint64(6), 0] >> (at & np.uint64(63))) & np.uint64(1)
+        before[place + 1] = before[place] + np.int64(bit)
+    for place in range(n_tokens + 1):
+        before[n_tokens + place] = before[n_tokens] + before[place]
+    both[:n_tokens] = 0
+    for run in range(len(start)):
+        first, last = before[start[run] - origin :], before[stop[run] - origin :]
+        for shift in range(n_tokens):
+            both[shift] += last[shift] - first[shift]
 
 
 @compiled
-def _at_shifts(
-    position: Ints,
-    part: tuple[int, int],
+def _informative_families(activity: Activity, units: Units, runs: Runs, label: int) -> Ints:
+    """Return the families that have feature and label in one record."""
+    pointer = runs.record[label]
+    found = np.empty(len(units.first) - 1, np.int64)
+    n_found = 0
+    for family in range(len(found)):
+        for record in range(units.first[family], units.first[family + 1]):
+            has_feature = activity.first[record + 1] > activity.first[record]
+            if has_feature and pointer[record + 1] > pointer[record]:
+                found[n_found] = family
+                n_found += 1
+                break
+    return found[:n_found]
+
+
+@compiled
+def shift_table(
+    activity: Activity, units: Units, runs: Runs, label: int, n_shifts: Ints
+) -> ScoreTable:
+    """Return U of every informative family at every shift.
+
+    A family is shifted by the same fraction of every record's length. Shift 0 is the observed
+    state; rows of the deck are families.
+
+    Parameters
+    ----------
+    activity, units, runs, label
+        The tracks of a pair.
+    n_shifts : (n_families,) int64
+        Numbers of shifts (:func:`count_shifts`).
+    """
+    pointer = runs.record[label]
+    family = _informative_families(activity, units, runs, label)
+    first = np.zeros(len(family) + 1, np.int64)
+    first[1:] = np.cumsum(n_shifts[family])
+    value = np.zeros(first[-1])
+    # Arrays by themselves: large tuples cost time in the loops.
+    word, n_active, start, weight = activity.word, activity.first, units.start, units.weight
+    longest = np.max(np.diff(start)) if len(start) > 1 else 0
+    before, both = np.empty(2 * longest + 1, np.int64), np.empty(longest, np.int64)
+    has_steps = len(units.row_weight) > 1
+    for row in range(len(family)):
+        n = n_shifts[family[row]]
+        scores = value[first[row] : first[row + 1]]
+        for record in range(units.first[family[row]], units.first[family[row] + 1]):
+            begin, end = pointer[record], pointer[record + 1]
+            active = n_active[record + 1] - n_active[record]
+            if active == 0 or begin == end:
+                continue
+            span = (start[record], start[record + 1])
+            if has_steps:
+                _add_steps(activity, units, record, runs, (begin, end), scores)
+                continue
+            own = slice(begin, end)
+            overlap_at_shifts(word, span, runs.start[own], runs.stop[own], before, both)
+            n_tokens = span[1] - span[0]
+            covered = 0
+            for run in range(begin, end):
+                covered += runs.stop[run] - runs.start[run]
+            expected = active * covered / n_tokens
+            for shift in range(n):
+                moved = shift if n == n_tokens else (shift * n_tokens) // n
+                scores[shift] += weight[record] * (both[moved] - expected)
+    ones = np.ones(len(family))
+    return ScoreTable(value, first[:-1], first[:-1], family, ones, ones, 0.0)
+
+
+@compiled
+def _add_steps(
+    activity: Activity,
     units: Units,
     record: int,
     runs: Runs,
     bounds: tuple[int, int],
-) -> NDArray[np.float64]:
-    """Return TP of one record at every shift; parameters as for the expected overlap."""
-    origin = units.start[record]
-    size = units.start[record + 1] - origin
-    inside = position[part[0] : part[1]] - origin
+    scores: Floats,
+) -> None:
+    """Add U of a record of steps at every shift."""
+    origin, end = units.start[record], units.start[record + 1]
+    inside = active_positions(activity, origin, end) - origin
     start = runs.start[bounds[0] : bounds[1]] - origin
     stop = runs.stop[bounds[0] : bounds[1]] - origin
-    if len(units.row_weight) > 1:
-        return overlap_at_steps(inside, start, stop, size, units)
-    return overlap_at_shifts(inside, start, stop, size).astype(np.float64)
-
-
-@compiled
-def shift_scores(
-    position: Ints, units: Units, runs: Runs, label: int, n_shifts: int
-) -> tuple[NDArray[np.float64], Ints, Ints]:
-    """Return U of every informative family at every shift, and the number of shifts of each.
-
-    A family is shifted by the same fraction of every record's length; it has as many shifts as
-    its longest record has steps, at most ``n_shifts``. Shift 0 is the observed state.
-
-    Returns
-    -------
-    scores : (n_informative, n_shifts) float64
-        U; columns at or past the family's number of shifts are 0.
-    n_of_family : (n_informative,) int64
-        The number of shifts.
-    family : (n_informative,) int64
-        The families.
-    """
-    first = split_by_record(position, units)
-    pointer = runs.record[label]
-    n_rows = len(units.row_weight)
-    n_families = len(units.first) - 1
-    informative = np.zeros(n_families, np.bool_)
-    for family in range(n_families):
-        for record in range(units.first[family], units.first[family + 1]):
-            if first[record + 1] > first[record] and pointer[record + 1] > pointer[record]:
-                informative[family] = True
-    chosen = np.flatnonzero(informative)
-    scores = np.zeros((len(chosen), n_shifts))
-    n_of_family = np.ones(len(chosen), np.int64)
-    for row in range(len(chosen)):
-        begin, end = units.first[chosen[row]], units.first[chosen[row] + 1]
-        longest = np.max(units.start[begin + 1 : end + 1] - units.start[begin:end]) // n_rows
-        n_of_family[row] = min(longest, n_shifts)
-        for record in range(begin, end):
-            n_active = first[record + 1] - first[record]
-            if n_active == 0 or pointer[record] == pointer[record + 1]:
-                continue
-            part = (first[record], first[record + 1])
-            bounds = (pointer[record], pointer[record + 1])
-            both = _at_shifts(position, part, units, record, runs, bounds)
-            expected = expected_in_record(position, part, units, record, runs, bounds)
-            for shift in range(n_of_family[row]):
-                moved = (shift * len(both)) // n_of_family[row]
-                scores[row, shift] += units.weight[record] * (both[moved] - expected)
-    return scores, n_of_family, chosen
-
-
-@compiled
-def studentise(total: float, squares: float) -> float:
-    """Return sum U / sqrt(sum U^2), 0 where all scores are 0."""
-    return total / np.sqrt(squares) if squares > 0 else 0.0
-
-
-@compiled
-def local_exceedances(
-    entries: Entries,
-    units: Units,
-    runs: Runs,
-    pair: tuple[int, int, int],
-    settings: tuple[int, int, int],
-    state: NDArray[np.uint64],
-) -> tuple[int, int]:
-    """Draw shifts until enough of them reach the observed statistic.
-
-    Parameters
-    ----------
-    entries, units, runs
-        The tracks.
-    pair
-        Entry row, lowest bin and label.
-    settings
-        Largest number of shifts of a family, draws at most, exceedances at which to stop.
-    state : (1,) uint64
-        The pair's random stream.
-
-    Returns
-    -------
-    n_exceed, n_drawn : int
-        Draws that reach the observed statistic, and draws made.
-    """
-    n_shifts, n_draws, enough = settings
-    position = active_positions(entries, pair[0], pair[1])
-    scores, n_of_family, _ = shift_scores(position, units, runs, pair[2], n_shifts)
-    observed = studentise(np.sum(scores[:, 0]), np.sum(scores[:, 0] ** 2))
-    n_exceed = 0
-    for draw in range(n_draws):
-        total, squares = 0.0, 0.0
-        for row in range(len(scores)):
-            score = scores[row, next_below(state, n_of_family[row])]
-            total += score
-            squares += score * score
-        n_exceed += studentise(total, squares) >= observed - TIE * max(1.0, abs(observed))
-        if n_exceed >= enough:
-            return n_exceed, draw + 1
-    return n_exceed, n_draws
+    both = overlap_at_steps(inside, start, stop, end - origin, units)
+    expected = expected_overlap(inside, start, stop, end - origin, units)
+    for shift in range(len(scores)):
+        moved = (shift * len(both)) // len(scores)
+        scores[shift] += units.weight[record] * (both[moved] - expected)

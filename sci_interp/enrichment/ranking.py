@@ -19,7 +19,7 @@ from sci_interp.source import FeatureSource
 
 from .chunks import Study
 from .counts import order_runs
-from .inputs import KnownSource, iterate_slices, known_mask
+from .inputs import KnownSource, iterate_slices, known_mask, read_ahead
 from .kernel import compiled, run_ranges
 
 __all__ = ["area_under_roc", "average_precision", "rank_pairs"]
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 N_LEVELS = MAX_LEVEL + 1
 #: Pairs whose levels are counted at once, 4 KiB each.
-MAX_PAIRS = 2**11
+MAX_PAIRS = 2**13
 #: Pairs whose areas are computed at once.
 PAIRS_AT_ONCE = 64
 
@@ -53,25 +53,22 @@ def rank_pairs(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFrame:
         ties counted. NaN where every known token, or none, has the label.
     """
     result = pd.DataFrame(np.nan, index=pairs.index, columns=["auroc", "average_precision"])
-    group = study.selection.group[pairs["label"].to_numpy(np.int64)]
-    for of_group in np.unique(group):
-        mine = pairs[group == of_group].sort_values(["feature", "label"], kind="stable")
-        n_known = int(study.selection.n_known[split][of_group])
-        for first in range(0, len(mine), MAX_PAIRS):
-            part = mine.iloc[first : first + MAX_PAIRS]
-            feature, label = (part[name].to_numpy(np.int64) for name in ("feature", "label"))
-            positive, known = count_levels(
-                study.features,
-                study.known,
-                split,
-                feature=feature,
-                label=label,
-                n_threads=study.settings.n_threads,
-            )
-            n_positive = study.selection.n_positive[split][label]
-            positive[:, 0] = n_positive - positive.sum(axis=1)
-            known[:, 0] = n_known - known.sum(axis=1)
-            result.loc[part.index] = _areas(positive, known)
+    ordered = pairs.sort_values(["feature", "label"], kind="stable")
+    for first in range(0, len(ordered), MAX_PAIRS):
+        part = ordered.iloc[first : first + MAX_PAIRS]
+        feature, label = (part[name].to_numpy(np.int64) for name in ("feature", "label"))
+        positive, known = count_levels(
+            study.features,
+            study.known,
+            split,
+            feature=feature,
+            label=label,
+            n_threads=study.settings.n_threads,
+        )
+        positive[:, 0] = study.selection.n_positive[split][label] - positive.sum(axis=1)
+        n_known = study.selection.n_known[split][study.selection.group[label]]
+        known[:, 0] = n_known - known.sum(axis=1)
+        result.loc[part.index] = _areas(positive, known)
     return result
 
 
@@ -135,7 +132,7 @@ def count_levels(
     label: Ints,
     n_threads: int = 1,
 ) -> tuple[Ints, Ints]:
-    """Count the known tokens of one label group at every level of activity, in one pass.
+    """Count known tokens at every level of activity, in one pass.
 
     Parameters
     ----------
@@ -144,68 +141,75 @@ def count_levels(
     split
         The split.
     feature, label : (n_pairs,) int64
-        The pairs; their labels belong to one group.
+        The pairs.
     n_threads
         Labels are counted on this many threads; the counts do not depend on it.
 
     Returns
     -------
     positive, known : (n_pairs, 256) int64
-        Weight of known positive tokens, and of known tokens, by level of the pair's feature.
-        Level 0, where it is inactive, is left at 0.
+        Weight of known positive tokens, and of the tokens known for the label, by level of the
+        pair's feature. Level 0, where it is inactive, is left at 0.
     """
     labels, of_label = np.unique(label, return_inverse=True)
     chosen, of_feature = np.unique(feature, return_inverse=True)
-    (group,) = set(np.asarray(known.group_of_label)[labels].tolist())
-    column = np.full(features.n_features, -1, np.int64)
-    column[chosen] = np.arange(len(chosen))
+    groups, of_group = np.unique(np.asarray(known.group_of_label)[labels], return_inverse=True)
     pair_of = np.full((len(labels), len(chosen)), -1, np.int32)
     pair_of[of_label, of_feature] = np.arange(len(label))
+    # Features with a label of a group are columns of it, one group's after another's.
+    used = np.zeros((len(groups), len(chosen)), bool)
+    used[of_group[of_label], of_feature] = True
+    number = np.where(used, np.cumsum(used).reshape(used.shape) - 1, -1)
+    column = np.full((1 + len(groups), features.n_features), -1, np.int32)
+    column[0, chosen] = np.arange(len(chosen))
+    column[1:, chosen] = number
     positive = np.zeros((len(label), N_LEVELS), np.int64)
-    everywhere = np.zeros((len(chosen), N_LEVELS), np.int64)
-    for start, stop in iterate_slices(features.axis, split):
-        codes, runs = features.read(start, stop), known.read(start, stop)
-        mask = known_mask(runs, start, stop - start, len(known.groups))[group]
+    everywhere = np.zeros((int(used.sum()), N_LEVELS), np.int64)
+    for start, stop, codes in read_ahead(features, iterate_slices(features.axis, split)):
+        runs = known.read(start, stop)
+        mask = known_mask(runs, start, stop - start, len(known.groups))[groups]
         weight = mask * features.axis.token_weights(start, stop)
-        activity = _Activity(codes.indptr, codes.feature, codes.value.astype(np.uint8), column)
-        _add_known(activity, weight, everywhere)
+        level = codes.value.astype(np.uint8, copy=False)
+        activity = _Activity(codes.indptr, codes.feature, level)
+        for at in range(len(groups)):
+            _add_known(activity, column[1 + at], weight[at], everywhere)
         order, bounds = order_runs(runs, labels)
         spans = [np.asarray(edge, np.int64)[order] - start for edge in (runs.start, runs.stop)]
-        work = partial(_count_labels, activity, weight, spans, bounds, pair_of, positive)
+        of_labels = (weight, of_group, column[0], pair_of)
+        work = partial(_count_labels, activity, of_labels, spans, bounds, positive)
         run_ranges(work, len(labels), size=1, n_threads=n_threads)
-    return positive, everywhere[of_feature]
+    return positive, everywhere[number[of_group[of_label], of_feature]]
 
 
 class _Activity(NamedTuple):
-    """Codes of a slice, and the column of every feature in the counts or -1."""
+    """Codes of a slice."""
 
     indptr: Ints
     feature: NDArray[np.unsignedinteger]
     level: NDArray[np.uint8]
-    column: Ints
 
 
 def _count_labels(
     activity: _Activity,
-    known: Ints,
+    of_labels: tuple[Ints, Ints, NDArray[np.int32], NDArray[np.int32]],
     spans: list[Ints],
     bounds: Ints,
-    pair_of: NDArray[np.int32],
     positive: Ints,
     begin: int,
     end: int,
 ) -> None:
+    weight, of_group, column, pair_of = of_labels
     for at in range(begin, end):
         first, last = (edge[bounds[at] : bounds[at + 1]] for edge in spans)
-        _add_positive(activity, known, first, last, pair_of[at], positive)
+        _add_positive(activity, column, weight[of_group[at]], first, last, pair_of[at], positive)
 
 
 @compiled
-def _add_known(activity: _Activity, known: Ints, counts: Ints) -> None:
+def _add_known(activity: _Activity, column: NDArray[np.int32], known: Ints, counts: Ints) -> None:
     for token in range(len(known)):
         if known[token]:
             for entry in range(activity.indptr[token], activity.indptr[token + 1]):
-                at = activity.column[activity.feature[entry]]
+                at = column[activity.feature[entry]]
                 if at >= 0:
                     counts[at, activity.level[entry]] += known[token]
 
@@ -213,6 +217,7 @@ def _add_known(activity: _Activity, known: Ints, counts: Ints) -> None:
 @compiled
 def _add_positive(
     activity: _Activity,
+    column: NDArray[np.int32],
     known: Ints,
     first: Ints,
     last: Ints,
@@ -227,6 +232,6 @@ def _add_positive(
                 continue
             seen[token] = True
             for entry in range(activity.indptr[token], activity.indptr[token + 1]):
-                at = activity.column[activity.feature[entry]]
+                at = column[activity.feature[entry]]
                 if at >= 0 and pair_of[at] >= 0:
                     counts[pair_of[at], activity.level[entry]] += known[token]

@@ -15,17 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .entries import Entries
 from .family_means import score_family_means
 from .kernel import compiled, run_ranges
-from .positions import active_positions, advance, split_by_record
+from .positions import Activity, active_positions, count_before, read_activity, weight_inside
 from .steps import expected_overlap
-from .tracks import Entries, Instances, LabelTracks, Runs
+from .tracks import Instances, LabelTracks, Runs
 from .units import (
     KnownRanges,
     Units,
     known_positions_before,
     known_weight_before,
-    weight_before,
     weight_between,
 )
 
@@ -153,86 +153,87 @@ def _run_weights(units: Units, runs: Runs) -> NDArray[np.float64]:
 
 
 @compiled
-def _overlap(
-    position: Ints,
-    before: NDArray[np.float64],
-    begin: int,
-    end: int,
-    runs: Runs,
-    first: int,
-    last: int,
-) -> tuple[float, int]:
-    """Return the weight of the positions inside runs, and the tokens of the runs."""
-    both, covered = 0.0, 0
-    for run in range(first, last):
-        covered += runs.stop[run] - runs.start[run]
-        begin = advance(position, begin, end, runs.start[run])
-        after = advance(position, begin, end, runs.stop[run])
-        both += before[after] - before[begin]
-        begin = after
-    return both, covered
-
-
-@compiled
-def expected_in_record(
-    position: Ints,
-    part: tuple[int, int],
-    units: Units,
-    record: int,
-    runs: Runs,
-    bounds: tuple[int, int],
-) -> float:
-    """Return the mean of TP over all shifts of a record.
-
-    Parameters
-    ----------
-    position, part
-        Active known coordinates, and which of them lie in the record.
-    units, record
-        The record.
-    runs, bounds
-        Label runs, and which of them lie in the record.
-    """
-    origin = units.start[record]
-    size = units.start[record + 1] - origin
-    start, stop = runs.start[bounds[0] : bounds[1]], runs.stop[bounds[0] : bounds[1]]
-    if len(units.row_weight) == 1:
-        return float((part[1] - part[0]) * np.sum(stop - start) / size)
-    inside = position[part[0] : part[1]] - origin
-    return expected_overlap(inside, start - origin, stop - origin, size, units)
-
-
-@compiled
 def _score(
     entries: Entries, units: Units, runs: Runs, pairs: PairList, sums: NDArray[np.float64]
 ) -> None:
-    position = active_positions(entries, pairs.row[0], pairs.bin[0])
-    first, before = split_by_record(position, units), weight_before(position, units)
+    activity = read_activity(entries, pairs.row[0], pairs.bin[0], units)
     for pair in range(len(pairs.row)):
         if pair > 0 and (
             pairs.row[pair] != pairs.row[pair - 1] or pairs.bin[pair] != pairs.bin[pair - 1]
         ):
-            position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
-            first, before = split_by_record(position, units), weight_before(position, units)
-        pointer = runs.record[pairs.label[pair]]
-        for family in range(len(units.first) - 1):
-            score, varies = 0.0, False
-            for record in range(units.first[family], units.first[family + 1]):
-                n_active = first[record + 1] - first[record]
-                if n_active == 0 or pointer[record] == pointer[record + 1]:
-                    continue
-                part = (first[record], first[record + 1])
-                bounds = (pointer[record], pointer[record + 1])
-                both, covered = _overlap(position, before, *part, runs, *bounds)
-                n_tokens = units.start[record + 1] - units.start[record]
-                varies |= n_active < n_tokens and covered < n_tokens
-                expected = expected_in_record(position, part, units, record, runs, bounds)
-                score += units.weight[record] * (both - expected)
-            if varies:
-                sums[pair, 0] += score
-                sums[pair, 1] += score * score
-                sums[pair, 2] += score**4
-                sums[pair, 3] += 1
+            activity = read_activity(entries, pairs.row[pair], pairs.bin[pair], units)
+        if len(units.row_weight) > 1:
+            _score_steps(activity, units, runs, pairs.label[pair], sums[pair])
+        else:
+            _score_tokens(activity, units, runs, pairs.label[pair], sums[pair])
+
+
+@compiled
+def _score_tokens(
+    activity: Activity, units: Units, runs: Runs, label: int, sums: NDArray[np.float64]
+) -> None:
+    # Arrays by themselves: large tuples cost time in the loops.
+    word, n_active, pointer = activity.word, activity.first, runs.record[label]
+    start, weight, first = units.start, units.weight, units.first
+    run_start, run_stop = runs.start, runs.stop
+    for family in range(len(first) - 1):
+        begin, end = first[family], first[family + 1]
+        if pointer[begin] == pointer[end]:
+            continue
+        score, varies = 0.0, False
+        for record in range(begin, end):
+            active = n_active[record + 1] - n_active[record]
+            if active == 0 or pointer[record] == pointer[record + 1]:
+                continue
+            both, covered = 0, 0
+            for run in range(pointer[record], pointer[record + 1]):
+                covered += run_stop[run] - run_start[run]
+                both += count_before(word, run_stop[run]) - count_before(word, run_start[run])
+            n_tokens = start[record + 1] - start[record]
+            varies |= active < n_tokens and covered < n_tokens
+            score += weight[record] * (both - active * covered / n_tokens)
+        if varies:
+            _add_powers(score, sums)
+
+
+@compiled
+def _score_steps(
+    activity: Activity, units: Units, runs: Runs, label: int, sums: NDArray[np.float64]
+) -> None:
+    pointer = runs.record[label]
+    for family in range(len(units.first) - 1):
+        score, varies = 0.0, False
+        for record in range(units.first[family], units.first[family + 1]):
+            n_active = activity.first[record + 1] - activity.first[record]
+            own = slice(pointer[record], pointer[record + 1])
+            if n_active == 0 or own.start == own.stop:
+                continue
+            origin, end = units.start[record], units.start[record + 1]
+            start, stop = runs.start[own] - origin, runs.stop[own] - origin
+            varies |= n_active < end - origin and np.sum(stop - start) < end - origin
+            inside = active_positions(activity, origin, end) - origin
+            expected = expected_overlap(inside, start, stop, end - origin, units)
+            both = _weight_inside_runs(activity, runs, (own.start, own.stop))
+            score += units.weight[record] * (both - expected)
+        if varies:
+            _add_powers(score, sums)
+
+
+@compiled
+def _add_powers(score: float, sums: NDArray[np.float64]) -> None:
+    square = score * score
+    sums[0] += score
+    sums[1] += square
+    sums[2] += square * square
+    sums[3] += 1
+
+
+@compiled
+def _weight_inside_runs(activity: Activity, runs: Runs, bounds: tuple[int, int]) -> float:
+    both = 0.0
+    for run in range(bounds[0], bounds[1]):
+        both += weight_inside(activity, runs.start[run], runs.stop[run])
+    return both
 
 
 @compiled
@@ -246,23 +247,31 @@ def _count(
     counts: NDArray[np.float64],
 ) -> None:
     for pair in range(len(pairs.row)):
-        position = active_positions(entries, pairs.row[pair], pairs.bin[pair])
-        first, before = split_by_record(position, units), weight_before(position, units)
-        known_before = known_positions_before(position, known, units)
+        activity = read_activity(entries, pairs.row[pair], pairs.bin[pair], units)
+        known_before = _known_before(activity, known, units)
         label = pairs.label[pair]
         for family in range(len(units.first) - 1):
-            for record in range(units.first[family], units.first[family + 1]):
-                part = (first[record], first[record + 1])
-                bounds = (runs.record[label, record], runs.record[label, record + 1])
-                both, _ = _overlap(position, before, *part, runs, *bounds)
-                counts[pair, 0, family] += both
-                counts[pair, 1, family] += known_before[part[1]] - known_before[part[0]]
+            begin, end = units.first[family], units.first[family + 1]
+            bounds = (runs.record[label, begin], runs.record[label, end])
+            counts[pair, 0, family] = _weight_inside_runs(activity, runs, bounds)
+            first, last = activity.first[begin], activity.first[end]
+            counts[pair, 1, family] = last - first
+            if len(known_before):
+                counts[pair, 1, family] = known_before[last] - known_before[first]
         for instance in range(instances.first[label], instances.first[label + 1]):
             for run in range(instances.run[instance], instances.run[instance + 1]):
-                at = np.searchsorted(position, instances.start[run])
-                if at < len(position) and position[at] < instances.stop[run]:
+                before = count_before(activity.word, instances.start[run])
+                if count_before(activity.word, instances.stop[run]) > before:
                     counts[pair, 2, instances.family[instance]] += 1
                     break
+
+
+@compiled
+def _known_before(activity: Activity, known: KnownRanges, units: Units) -> NDArray[np.float64]:
+    """Return the known weight before every active position; nothing where each counts 1."""
+    if len(units.row_weight) == 1:  # Where a step is a token, all tokens of units are known.
+        return np.empty(0)
+    return known_positions_before(active_positions(activity, 0, units.start[-1]), known, units)
 
 
 def _divide(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:

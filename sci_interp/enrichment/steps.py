@@ -12,10 +12,31 @@ from numpy.typing import NDArray
 from .kernel import compiled
 from .units import Units
 
-__all__ = ["expected_overlap", "overlap_at_steps"]
+__all__ = ["active_by_row", "expected_overlap", "labelled_by_row", "overlap_at_steps"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+
+@compiled
+def active_by_row(position: Ints, units: Units) -> Floats:
+    """Return the active tokens of every row ``(n_rows,)``; records begin with the first row."""
+    n_rows = len(units.row_weight)
+    found = np.zeros(n_rows)
+    for token in position:
+        found[token % n_rows] += 1
+    return found
+
+
+@compiled
+def labelled_by_row(start: Ints, stop: Ints, units: Units) -> Floats:
+    """Return the tokens of runs by row ``(n_rows,)``."""
+    n_rows = len(units.row_weight)
+    found = np.zeros(n_rows)
+    for run in range(len(start)):
+        for token in range(start[run], stop[run]):
+            found[token % n_rows] += 1
+    return found
 
 
 @compiled
@@ -38,14 +59,8 @@ def expected_overlap(position: Ints, start: Ints, stop: Ints, size: int, units: 
     float
         Sum over rows of weight x active x labelled / columns.
     """
+    active, labelled = active_by_row(position, units), labelled_by_row(start, stop, units)
     n_rows = len(units.row_weight)
-    active = np.zeros(n_rows)
-    for token in position:
-        active[token % n_rows] += 1
-    labelled = np.zeros(n_rows)
-    for run in range(len(start)):
-        for token in range(start[run], stop[run]):
-            labelled[token % n_rows] += 1
     return float(np.sum(units.row_weight * active * labelled) * n_rows / size)
 
 

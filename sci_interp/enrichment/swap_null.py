@@ -8,8 +8,8 @@ covers the whole record: were lengths scaled, a label of fixed length at the sta
 would fit its own record better than the tracks of others, by its position alone. A family's own
 track is mapped onto itself exactly.
 
-Where a step is more than a token (gridded records), steps meet steps of the same number, and those
-beyond the shorter of the two records' ends meet nothing.
+Where a step is more than a token (gridded records), records have one length and steps meet steps of
+the same number.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernel import compiled, next_below
-from .local_null import TIE, studentise
-from .positions import active_positions, advance, split_by_record
-from .steps import expected_overlap
-from .tracks import Entries, Runs
-from .units import Units, weight_before
+from .draws import ScoreTable
+from .kernel import compiled
+from .positions import Activity, active_positions, count_before
+from .steps import active_by_row, labelled_by_row
+from .tracks import Runs
+from .units import Units
 
-__all__ = ["Exchange", "exchange_score", "exchange_table", "prepare_exchange", "swap_exceedances"]
+__all__ = ["exchange_table", "map_run"]
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @compiled
@@ -44,85 +45,131 @@ def map_run(start: int, stop: int, n_from: int, n_to: int) -> tuple[int, int]:
     change = np.rint((n_to - n_from) * (length / n_from) ** 2)
     mapped = min(max(length + int(change), 1), n_to)
     room = n_from - length
-    begin = (2 * start * (n_to - mapped) + room) // (2 * room)
+    # The quotient of whole numbers below 2**53 rounds down exactly, and faster than whole division.
+    begin = int((2.0 * start * (n_to - mapped) + room) / (2.0 * room))
     return begin, begin + mapped
 
 
-@compiled
-def clip_runs(runs: Runs, bounds: tuple[int, int], origin: int, size: int) -> tuple[Ints, Ints]:
-    """Return start and stop of a record's runs from its first token, up to ``size`` tokens."""
-    start = np.minimum(runs.start[bounds[0] : bounds[1]] - origin, size)
-    return start, np.minimum(runs.stop[bounds[0] : bounds[1]] - origin, size)
+class _Tracks(NamedTuple):
+    """Arrays of a pair that the loops over families read; larger tuples cost time.
 
-
-@compiled
-def exchange_score(
-    position: Ints,
-    before: NDArray[np.float64],
-    first: Ints,
-    units: Units,
-    runs: Runs,
-    label: int,
-    pair: tuple[int, int],
-) -> float:
-    """Return U of one family's feature track against another family's label track.
-
-    Parameters
+    Attributes
     ----------
-    position, before, first
-        Active known coordinates, the weight before each, and the first of them in every record.
-    units, runs, label
-        Records, label runs, and the label.
-    pair
-        Family of the feature track, family of the label track.
+    word : (n_words, 2) uint64
+        The activity.
+    n_active, n_runs : (n_records + 1,) int64
+        Active coordinates, and runs, before every record.
+    start, weight, first : array
+        Of the units: records' first coordinates, their weights, families' first records.
+    run_start, run_stop : (n_runs,) int64
+        The label's runs.
     """
-    begin, end = units.first[pair[0]], units.first[pair[0] + 1]
-    other, n_other = units.first[pair[1]], units.first[pair[1] + 1] - units.first[pair[1]]
-    total = 0.0
-    for record in range(begin, end):
-        source = other + (record - begin) % n_other
-        bounds = (runs.record[label, source], runs.record[label, source + 1])
-        part = (first[record], first[record + 1])
-        if part[0] == part[1] or bounds[0] == bounds[1]:
-            continue
-        origins = (units.start[source], units.start[record])
-        sizes = (units.start[source + 1] - origins[0], units.start[record + 1] - origins[1])
-        if len(units.row_weight) > 1:
-            start, stop = clip_runs(runs, bounds, origins[0], sizes[1])
-            inside = position[part[0] : part[1]] - origins[1]
-            expected = expected_overlap(inside, start, stop, sizes[1], units)
-            both = 0.0
-            for run in range(len(start)):
-                both += _weight_inside(
-                    position, before, part, origins[1] + start[run], origins[1] + stop[run]
-                )
-        else:
-            both, covered = 0.0, 0
-            for run in range(bounds[0], bounds[1]):
-                # Rounding may let mapped runs overlap by a token: each is counted by itself.
-                mapped = map_run(
-                    runs.start[run] - origins[0], runs.stop[run] - origins[0], sizes[0], sizes[1]
-                )
-                covered += mapped[1] - mapped[0]
-                both += _weight_inside(
-                    position, before, part, origins[1] + mapped[0], origins[1] + mapped[1]
-                )
-            expected = (part[1] - part[0]) * covered / sizes[1]
-        total += units.weight[record] * (both - expected)
-    return total
+
+    word: NDArray[np.uint64]
+    n_active: Ints
+    n_runs: NDArray[np.signedinteger]
+    start: Ints
+    weight: Floats
+    first: Ints
+    run_start: Ints
+    run_stop: Ints
 
 
 @compiled
-def _weight_inside(
-    position: Ints, before: NDArray[np.float64], part: tuple[int, int], start: int, stop: int
-) -> float:
-    """Return the weight of the positions of a record that lie in a run."""
-    at = advance(position, part[0], part[1], start)
-    return float(before[advance(position, at, part[1], stop)] - before[at])
+def _score_tokens(
+    tracks: _Tracks, family: int, others: Ints, by_feature: bool, out: Floats
+) -> None:
+    """Write U of a family with each of others; it gives the feature track, or the label track."""
+    word, n_active, n_runs, start, weight, first, run_start, run_stop = tracks
+    for at in range(len(others)):
+        own, other = (family, others[at]) if by_feature else (others[at], family)
+        total = 0.0
+        source = first[other]
+        for record in range(first[own], first[own + 1]):
+            begin, end = n_runs[source], n_runs[source + 1]
+            active = n_active[record + 1] - n_active[record]
+            if active > 0 and end > begin:
+                origin, beside = start[record], start[source]
+                n_to, n_from = start[record + 1] - origin, start[source + 1] - beside
+                both, covered = 0, 0
+                for run in range(begin, end):
+                    # Rounding may let mapped runs overlap by a token: each is counted by itself.
+                    low, high = map_run(
+                        run_start[run] - beside, run_stop[run] - beside, n_from, n_to
+                    )
+                    covered += high - low
+                    both += count_before(word, origin + high) - count_before(word, origin + low)
+                total += weight[record] * (both - active * covered / n_to)
+            source += 1
+            if source == first[other + 1]:  # Records are paired cyclically.
+                source = first[other]
+        out[at] = total
+
+
+class _Steps(NamedTuple):
+    """What records of steps need besides; empty where a step is a token.
+
+    Attributes
+    ----------
+    before : (n_active + 1,) float64
+        Weight of the active coordinates before each.
+    row_weight : (n_rows,) float64
+        Weights of rows.
+    active, labelled : (n_records, n_rows) float64
+        Tokens of every record by row.
+    """
+
+    before: Floats
+    row_weight: Floats
+    active: Floats
+    labelled: Floats
 
 
 @compiled
-def _active_families(first: Ints, units: Units) -> NDArray[np.bool_]:
+def _count_rows(activity: Activity, units: Units, runs: Runs, label: int) -> _Steps:
+    n_rows = len(units.row_weight)
+    n_records = len(units.start) - 1 if n_rows > 1 else 0
+    active, labelled = np.zeros((n_records, n_rows)), np.zeros((n_records, n_rows))
+    for record in range(n_records):
+        inside = active_positions(activity, units.start[record], units.start[record + 1])
+        active[record] = active_by_row(inside, units)
+        first, last = runs.record[label, record], runs.record[label, record + 1]
+        labelled[record] = labelled_by_row(runs.start[first:last], runs.stop[first:last], units)
+    return _Steps(activity.before, units.row_weight, active, labelled)
+
+
+@compiled
+def _score_steps(
+    tracks: _Tracks, steps: _Steps, family: int, others: Ints, by_feature: bool, out: Floats
+) -> None:
+    """Write the same where records are tables of rows and steps meet steps."""
+    word, n_active, n_runs, start, weight, first, run_start, run_stop = tracks
+    before, row_weight, active, labelled = steps
+    for at in range(len(others)):
+        own, other = (family, others[at]) if by_feature else (others[at], family)
+        total = 0.0
+        source = first[other]
+        for record in range(first[own], first[own + 1]):
+            begin, end = n_runs[source], n_runs[source + 1]
+            if n_active[record + 1] > n_active[record] and end > begin:
+                moved = start[record] - start[source]
+                both, expected = 0.0, 0.0
+                for run in range(begin, end):
+                    low = count_before(word, run_start[run] + moved)
+                    both += before[count_before(word, run_stop[run] + moved)] - before[low]
+                for row in range(len(row_weight)):
+                    expected += row_weight[row] * active[record, row] * labelled[source, row]
+                n_columns = (start[record + 1] - start[record]) / len(row_weight)
+                total += weight[record] * (both - expected / n_columns)
+            source += 1
+            if source == first[other + 1]:
+                source = first[other]
+        out[at] = total
+
+
+@compiled
+def _owners(first: Ints, units: Units) -> NDArray[np.bool_]:
+    """Return which families have something, of the first of it in every record."""
     n_families = len(units.first) - 1
     found = np.empty(n_families, np.bool_)
     for family in range(n_families):
@@ -131,171 +178,53 @@ def _active_families(first: Ints, units: Units) -> NDArray[np.bool_]:
 
 
 @compiled
-def _choose_rows(
-    has_feature: NDArray[np.bool_], has_label: NDArray[np.bool_], units: Units
-) -> tuple[Ints, Ints, Ints, NDArray[np.bool_]]:
-    """Return the rows of the score table: the fewer of feature and label families per stratum.
-
-    Returns
-    -------
-    rows : (n_rows,) int64
-        Families, by stratum.
-    cells : (n_rows + 1,) int64
-        First cell of every row; a row has one cell per family of its stratum.
-    bounds : (n_strata + 1,) int64
-        First row of every stratum.
-    by_feature : (n_strata,) bool
-        Whether the stratum's rows are families with the feature.
-    """
-    n_strata = len(units.stratum) - 1
-    rows = np.empty(len(has_feature), np.int64)
-    cells = np.zeros(len(has_feature) + 1, np.int64)
-    bounds = np.zeros(n_strata + 1, np.int64)
-    by_feature = np.zeros(n_strata, np.bool_)
-    n_rows = 0
-    for stratum in range(n_strata):
-        members = units.member[units.stratum[stratum] : units.stratum[stratum + 1]]
-        n_feature, n_label = np.sum(has_feature[members]), np.sum(has_label[members])
-        by_feature[stratum] = n_feature <= n_label
-        chosen = has_feature if by_feature[stratum] else has_label
-        for member in members:
-            if n_feature > 0 and n_label > 0 and chosen[member]:
-                rows[n_rows] = member
-                cells[n_rows + 1] = cells[n_rows] + len(members)
-                n_rows += 1
-        bounds[stratum + 1] = n_rows
-    return rows[:n_rows], cells[: n_rows + 1], bounds, by_feature
-
-
-class Exchange(NamedTuple):
-    """A pair's tracks and the exchanges of label tracks that can matter to them.
+def exchange_table(activity: Activity, units: Units, runs: Runs, label: int) -> ScoreTable:
+    """Return U of families with every family of their stratum.
 
     Only families with the feature and families with the label can score. In every stratum the
-    fewer of the two are given distinct random partners among all its families, which is how a
-    random permutation looks from their side.
-
-    Attributes
-    ----------
-    position, first, before
-        Active known coordinates, the first of them in every record, and the weight before each.
-    has_feature, has_label : (n_families,) bool
-        Families with each.
-    rows : (n_rows,) int64
-        The families that are given partners, by stratum.
-    cells : (n_rows + 1,) int64
-        First cell of every row; a row has one cell per family of its stratum.
-    own : (n_rows,) int64
-        Cell of every row with itself: the observed state.
-    bounds : (n_strata + 1,) int64
-        First row of every stratum.
-    by_feature : (n_strata,) bool
-        Whether the stratum's rows are families with the feature, and not with the label.
+    fewer of the two are rows. Rows of the deck are members of strata, and once more, for families
+    with the label, those that say whose partner each is.
     """
-
-    position: Ints
-    first: Ints
-    before: NDArray[np.float64]
-    has_feature: NDArray[np.bool_]
-    has_label: NDArray[np.bool_]
-    rows: Ints
-    cells: Ints
-    own: Ints
-    bounds: Ints
-    by_feature: NDArray[np.bool_]
-
-
-@compiled
-def prepare_exchange(position: Ints, units: Units, runs: Runs, label: int) -> Exchange:
-    """Return what the scores of exchanges are made of."""
-    first, before = split_by_record(position, units), weight_before(position, units)
-    has_feature = _active_families(first, units)
-    has_label = _active_families(runs.record[label], units)
-    rows, cells, bounds, by_feature = _choose_rows(has_feature, has_label, units)
-    own = np.empty(len(rows), np.int64)
-    for stratum in range(len(bounds) - 1):
-        row = bounds[stratum]
-        for place in range(units.stratum[stratum], units.stratum[stratum + 1]):
-            if row < bounds[stratum + 1] and units.member[place] == rows[row]:
-                own[row] = cells[row] + place - units.stratum[stratum]
-                row += 1
-    return Exchange(
-        position, first, before, has_feature, has_label, rows, cells, own, bounds, by_feature
+    has_feature, has_label = _owners(activity.first, units), _owners(runs.record[label], units)
+    tracks = _Tracks(
+        activity.word,
+        activity.first,
+        runs.record[label],
+        units.start,
+        units.weight,
+        units.first,
+        runs.start,
+        runs.stop,
     )
-
-
-@compiled
-def score_cell(
-    exchange: Exchange, units: Units, runs: Runs, label: int, stratum: int, row: int, place: int
-) -> float:
-    """Return U of a row with the family at a place of its stratum."""
-    other = units.member[units.stratum[stratum] + place]
-    pair = (exchange.rows[row], other)
-    if not exchange.by_feature[stratum]:
-        pair = (other, exchange.rows[row])
-    if not (exchange.has_feature[pair[0]] and exchange.has_label[pair[1]]):
-        return 0.0
-    return exchange_score(
-        exchange.position, exchange.before, exchange.first, units, runs, label, pair
-    )
-
-
-@compiled
-def exchange_table(exchange: Exchange, units: Units, runs: Runs, label: int) -> NDArray[np.float64]:
-    """Return U of every row with every family of its stratum ``(n_cells,)``."""
-    scores = np.empty(exchange.cells[-1])
-    for stratum in range(len(exchange.bounds) - 1):
-        for row in range(exchange.bounds[stratum], exchange.bounds[stratum + 1]):
-            for cell in range(exchange.cells[row], exchange.cells[row + 1]):
-                place = cell - exchange.cells[row]
-                scores[cell] = score_cell(exchange, units, runs, label, stratum, row, place)
-    return scores
-
-
-@compiled
-def swap_exceedances(
-    entries: Entries,
-    units: Units,
-    runs: Runs,
-    pair: tuple[int, int, int],
-    settings: tuple[int, int, int],
-    state: NDArray[np.uint64],
-) -> tuple[int, int]:
-    """Exchange label tracks until enough exchanges reach the observed statistic.
-
-    Parameters and results are those of the local null; the number of shifts is not used. A cell is
-    scored when it is first drawn: most pairs are no links, and few draws show that.
-    """
-    _, n_draws, enough = settings
-    label = pair[2]
-    exchange = prepare_exchange(active_positions(entries, pair[0], pair[1]), units, runs, label)
-    cells, bounds = exchange.cells, exchange.bounds
-    scores = np.full(cells[-1], np.nan)
-    deck = np.empty(len(units.member), np.int64)  # places inside strata, partly shuffled per draw
-    observed = 0.0
-    n_exceed = 0
-    for draw in range(-1, n_draws):  # The first is the observed state.
-        total, squares = 0.0, 0.0
-        for stratum in range(len(bounds) - 1):
-            at, end = units.stratum[stratum], units.stratum[stratum + 1]
-            if draw < 0:
-                for place in range(at, end):
-                    deck[place] = place - at
-            for row in range(bounds[stratum], bounds[stratum + 1]):
-                cell = exchange.own[row]
-                if draw >= 0:
-                    other = at + next_below(state, end - at)
-                    deck[at], deck[other] = deck[other], deck[at]
-                    cell = cells[row] + deck[at]
-                if np.isnan(scores[cell]):
-                    place = cell - cells[row]
-                    scores[cell] = score_cell(exchange, units, runs, label, stratum, row, place)
-                total += scores[cell]
-                squares += scores[cell] * scores[cell]
-                at += 1
-        if draw < 0:
-            observed = studentise(total, squares)
-            continue
-        n_exceed += studentise(total, squares) >= observed - TIE * max(1.0, abs(observed))
-        if n_exceed >= enough:
-            return n_exceed, draw + 1
-    return n_exceed, n_draws
+    steps = _count_rows(activity, units, runs, label)
+    n_members = len(units.member)
+    deck, first, own = np.empty((3, n_members), np.int64)
+    n_strata = len(units.stratum) - 1
+    n_rows, n_values = 0, 0
+    for stratum in range(n_strata):
+        begin, end = units.stratum[stratum], units.stratum[stratum + 1]
+        members = units.member[begin:end]
+        n_feature, n_label = np.sum(has_feature[members]), np.sum(has_label[members])
+        by_feature = n_feature <= n_label
+        chosen = has_feature if by_feature else has_label
+        for place in range(begin, end):
+            if min(n_feature, n_label) > 0 and chosen[units.member[place]]:
+                deck[n_rows] = place if by_feature else n_members + place
+                first[n_rows], own[n_rows] = n_values, n_values + place - begin
+                n_values += end - begin
+                n_rows += 1
+    value = np.zeros(n_values)
+    stratum = 0
+    for row in range(n_rows):
+        by_feature = deck[row] < n_members
+        place = deck[row] % n_members
+        while units.stratum[stratum + 1] <= place:
+            stratum += 1
+        others = units.member[units.stratum[stratum] : units.stratum[stratum + 1]]
+        scores = value[first[row] : first[row] + len(others)]
+        if len(units.row_weight) > 1:
+            _score_steps(tracks, steps, units.member[place], others, by_feature, scores)
+        else:
+            _score_tokens(tracks, units.member[place], others, by_feature, scores)
+    ones = np.ones(n_rows)
+    return ScoreTable(value, first[:n_rows], own[:n_rows], deck[:n_rows], ones, ones, 0.0)

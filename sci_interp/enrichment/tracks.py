@@ -1,4 +1,4 @@
-"""Label runs and feature activity of one split and one label group, in known coordinates.
+"""Label runs of one split and one label group, in known coordinates.
 
 Known coordinates are explained in :mod:`sci_interp.enrichment.units`. Records without a known token
 are left out; the weights of the others add up to 1 in every family.
@@ -6,7 +6,6 @@ are left out; the weights of the others add up to 1 in every family.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,18 +16,14 @@ from sci_interp.axis import TokenAxis
 from sci_interp.errors import InputError
 from sci_interp.ranges import merge_ranges
 from sci_interp.schema import RECORD, Split
-from sci_interp.source import FeatureSource
 
-from .inputs import KnownSource, bin_of_level, iterate_slices, known_mask
-from .kernel import compiled
+from .inputs import KnownSource, iterate_slices, known_mask
 from .units import KnownRanges, Units, Universe, known_coordinate, read_units
 
 __all__ = [
-    "Entries",
     "LabelTracks",
     "Runs",
     "count_event_families",
-    "read_entries",
     "read_labels",
 ]
 
@@ -74,24 +69,6 @@ class Instances(NamedTuple):
     number: Ints
     start: Ints
     stop: Ints
-
-
-class Entries(NamedTuple):
-    """Activity of some features at known tokens, sorted by feature, then position.
-
-    Attributes
-    ----------
-    first : (n_chosen + 1,) int64
-        First entry of every chosen feature.
-    position : (n_entries,) int32 or int64
-        Known coordinate.
-    bin : (n_entries,) uint8
-        Bin of the activity.
-    """
-
-    first: Ints
-    position: NDArray[np.signedinteger]
-    bin: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,72 +202,6 @@ def count_event_families(axis: TokenAxis, known: KnownSource, split: Split) -> I
         n_families += np.bincount(fresh[0], minlength=len(group))
         np.maximum.at(latest, pairs[0], pairs[1])
     return n_families
-
-
-def read_entries(
-    features: FeatureSource,
-    tracks: LabelTracks,
-    *,
-    chosen: Ints,
-    lowest_bin: NDArray[np.uint8],
-    n_entries: Ints,
-    floors: Sequence[int],
-) -> Entries:
-    """Read the activity of some features at the known tokens of ``tracks``, slice by slice.
-
-    Parameters
-    ----------
-    features
-        The codes.
-    tracks
-        Split, group and known tokens.
-    chosen : (n_chosen,) int64
-        Features, ascending.
-    lowest_bin : (n_chosen,) uint8
-        Lowest bin to keep of each of them.
-    n_entries : (n_chosen,) int64
-        How many entries that leaves in the units, from the counts.
-    floors
-        Lowest level of each bin.
-    """
-    place = np.full(features.n_features, -1, np.int64)
-    place[chosen] = np.arange(len(chosen))
-    first = np.append(0, np.cumsum(n_entries)).astype(np.int64)
-    narrow = np.int32 if tracks.units.start[-1] < 2**31 else np.int64
-    position = np.empty(first[-1], narrow)
-    bins = np.empty(first[-1], np.uint8)
-    cursor = first[:-1].copy()
-    table = bin_of_level(floors)
-    for start, stop in iterate_slices(features.axis, tracks.split):
-        codes = features.read(start, stop)
-        rank = known_coordinate(np.arange(start, stop + 1), tracks.universe)
-        activity = (codes.indptr, codes.feature, table[codes.value])
-        _fill_entries(*activity, rank, place, lowest_bin, cursor, position, bins)
-    assert np.array_equal(cursor, first[1:]), "the counts belong to other codes"
-    return Entries(first, position, bins)
-
-
-@compiled
-def _fill_entries(
-    indptr: Ints,
-    feature: NDArray[np.unsignedinteger],
-    bins: NDArray[np.uint8],
-    rank: Ints,
-    place: Ints,
-    lowest_bin: NDArray[np.uint8],
-    cursor: Ints,
-    position: NDArray[np.signedinteger],
-    kept: NDArray[np.uint8],
-) -> None:
-    for token in range(len(indptr) - 1):
-        if rank[token + 1] == rank[token]:
-            continue
-        for entry in range(indptr[token], indptr[token + 1]):
-            at = place[feature[entry]]
-            if at >= 0 and bins[entry] >= lowest_bin[at]:
-                position[cursor[at]] = rank[token]
-                kept[cursor[at]] = bins[entry]
-                cursor[at] += 1
 
 
 def _rows(
