@@ -42,6 +42,8 @@ Floats = NDArray[np.float64]
 N_STRATA = 32
 #: Fewest and most families of a stratum.
 STRATUM_FAMILIES = (16, 60)
+#: Most families of a dataset's group that exchange among themselves; the decks count in bytes.
+GROUP_FAMILIES = 256
 #: Fewest owners of a label in a stratum of lengths.
 FEWEST_OWNERS = 20
 
@@ -170,12 +172,20 @@ def read_units(axis: TokenAxis, split: Split, universe: Universe) -> Units:
 
 
 def _strata(covariate: Floats, exchange: NDArray[np.str_]) -> tuple[Ints, Ints]:
-    """Return families by stratum, and the strata's bounds."""
+    """Return families by stratum, and the strata's bounds.
+
+    Larger groups of a dataset are divided into parts of neighbours in the covariate.
+    """
     n_families = len(covariate)
     if (exchange != "").any():
         _, group = np.unique(exchange, return_inverse=True)
-        member = np.argsort(group, kind="stable").astype(np.int64)
-        return member, np.append(0, np.cumsum(np.bincount(group))).astype(np.int64)
+        member = np.lexsort((np.arange(n_families), covariate, group)).astype(np.int64)
+        edges = np.append(0, np.cumsum(np.bincount(group)))
+        parts = [
+            np.linspace(first, last, -(-(last - first) // GROUP_FAMILIES) + 1)[:-1]
+            for first, last in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        return member, np.append(np.concatenate(parts), n_families).round().astype(np.int64)
     member = np.lexsort((np.arange(n_families), covariate)).astype(np.int64)
     size = np.clip(n_families / N_STRATA, *STRATUM_FAMILIES)
     n_strata = max(1, round(n_families / size))

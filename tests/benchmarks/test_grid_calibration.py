@@ -122,7 +122,8 @@ def test_tests_of_steps_permute_runs_of_the_label(length: int) -> None:
 def test_the_default_test_is_the_larger_of_two_and_finds_what_is_planted() -> None:
     p = grid_calibration.run_trial(SMALL, LINKED, 0.9, (0, 0, 90, 0), **DRAWS)
     assert set(p) == set(grid_calibration.TESTS)
-    assert p["both"] == max(p["local"], p["swap"]) < 0.05
+    nulls = ("local", "swap", "joint")
+    assert p["default"] == max(p[name] for name in nulls) < 0.05
     again = grid_calibration.run_trial(SMALL, LINKED, 0.9, (0, 0, 90, 0), **DRAWS)
     assert again == p
 
@@ -133,7 +134,7 @@ def test_the_default_test_is_not_misled_where_tokens_are() -> None:
         [grid_calibration.run_trial(SMALL, season, 0.9, (7, trial), **DRAWS) for trial in range(10)]
     )
     assert (trials["chi_square"] < 0.05).mean() >= 0.8
-    assert (trials["both"] < 0.05).sum() <= 3
+    assert (trials["default"] < 0.05).sum() <= 3
 
 
 def test_trials_go_on_after_an_interruption(tmp_path: Path) -> None:
@@ -167,14 +168,14 @@ def test_rates_have_exact_intervals_and_the_report_shows_them() -> None:
     case = {"seed": 0, "scenario": "apart", "memory": 0.9, "trial": np.arange(size)}
     fires = dict.fromkeys(grid_calibration.TESTS, np.full(size, 0.5))
     fires["chi_square"] = np.zeros(size)
-    fires["both"] = np.where(np.arange(size) < 1, 0.05, 0.5)
+    fires["default"] = np.where(np.arange(size) < 1, 0.05, 0.5)
     fires["steps_40"] = np.full(size, np.nan)
     table = pd.DataFrame({**case, **fires})
     found = grid_calibration.rates(table).set_index("test")
     assert "steps_40" not in found.index
     assert found.loc["chi_square", "rate"] == 1.0
     assert found.loc["chi_square", "low"] == pytest.approx(0.025 ** (1 / size))
-    assert found.loc["both", "rate"] == pytest.approx(1 / size)
+    assert found.loc["default", "rate"] == pytest.approx(1 / size)
     text = grid_calibration.format_report(table, SMALL, (APART,), ["- date: 2001-01-01"])
     assert "| chi-square on tokens | 100.0% (83.2%-100.0%) |" in text
     assert "| apart, AR 0.90 | **default: both nulls** | 0.0% | 5.0% | 5.0% | 5.0% |" in text

@@ -9,23 +9,26 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
+from null_reference import N_DRAWS, exchange_scores
 
 from sci_interp.enrichment import enrich
 from sci_interp.enrichment.chunks import LinkSettings, Study, each_chunk
-from sci_interp.enrichment.family_wise import (
-    _shuffle,
-    adjust_by_maxima,
-    local_statistics,
-    swap_statistics,
+from sci_interp.enrichment.draws import (
+    draw_shifts,
+    draw_statistics,
+    observe,
+    seed_decks,
+    shuffle_strata,
+    studentise,
 )
+from sci_interp.enrichment.family_wise import adjust_by_maxima
+from sci_interp.enrichment.joint_null import restrict_to_owners
+from sci_interp.enrichment.kernel import mix_seeds
 from sci_interp.enrichment.linking import link_pairs
-from sci_interp.enrichment.local_null import shift_scores, studentise
-from sci_interp.enrichment.positions import active_positions, split_by_record
+from sci_interp.enrichment.local_null import count_shifts, shift_table
+from sci_interp.enrichment.positions import read_activity
 from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds
-from sci_interp.enrichment.swap_null import exchange_score
-from sci_interp.enrichment.units import weight_before
-
-N_DRAWS = 20_000
+from sci_interp.enrichment.swap_null import exchange_table
 
 
 @pytest.fixture(scope="module")
@@ -50,61 +53,84 @@ def all_pairs(study):
 def test_statistics_of_every_draw_follow_from_the_shared_permutation(study):
     (chunk,) = each_chunk(study, "test", all_pairs(study))
     units, runs = chunk.tracks.units, chunk.tracks.runs
-    deck, back = _shuffle(units, 30, np.uint64(3))
+    deck = shuffle_strata(units, np.uint64(3), 0, 30)
     n_families = len(units.first) - 1
     partner = np.empty((30, n_families), np.int64)
     for first, last in itertools.pairwise(units.stratum):
         members = units.member[first:last]
-        for draw in range(30):
-            partner[draw, members] = members[deck[draw, first:last]]
-            np.testing.assert_array_equal(
-                back[draw, first:last][deck[draw, first:last]], np.arange(last - first)
-            )
+        partner[:, members] = members[deck[first:last].T]
         assert sorted(partner[0, members]) == sorted(members)
     for row, lowest, label in zip(*chunk.pairs, strict=True):
-        position = active_positions(chunk.entries, row, lowest)
-        begin = split_by_record(position, units)
+        activity = read_activity(chunk.entries, row, lowest, units)
+        expected = exchange_scores(activity, units, runs, label)
+        table = exchange_table(activity, units, runs, label)
         found = np.empty(31)
-        swap_statistics(chunk.entries, units, runs, (row, lowest, label), (deck, back), found)
+        found[0] = observe(table)
+        draw_statistics(table, deck, 0, 30, found[1:])
         for draw, order in enumerate([np.arange(n_families), *partner]):
-            scores = [
-                exchange_score(
-                    position,
-                    weight_before(position, units),
-                    begin,
-                    units,
-                    runs,
-                    label,
-                    (family, int(other)),
-                )
-                for family, other in enumerate(order)
-            ]
-            expected = studentise(sum(scores), sum(score**2 for score in scores))
-            assert found[draw] == pytest.approx(expected, abs=1e-9)
+            scores = expected[np.arange(n_families), order]
+            one = studentise(scores.sum(), (scores**2).sum())
+            assert found[draw] == pytest.approx(one, abs=1e-9)
 
 
-def test_shifts_are_uniform_and_shared(study):
+def test_shifts_are_uniform(study):
     (chunk,) = each_chunk(study, "test", all_pairs(study))
     units, runs = chunk.tracks.units, chunk.tracks.runs
-    pair = tuple(int(column[0]) for column in chunk.pairs)
-    drawn, again = np.empty((2, N_DRAWS + 1))
-    local_statistics(chunk.entries, units, runs, pair, np.uint64(7), drawn)
-    local_statistics(chunk.entries, units, runs, pair, np.uint64(7), again)
-    np.testing.assert_array_equal(drawn, again)
-    scores, n_of_family, _ = shift_scores(
-        active_positions(chunk.entries, pair[0], pair[1]), units, runs, pair[2], 256
-    )
+    row, lowest, label = (int(column[0]) for column in chunk.pairs)
+    n_shifts = count_shifts(units)
+    activity = read_activity(chunk.entries, row, lowest, units)
+    table = shift_table(activity, units, runs, label, n_shifts)
+    drawn = np.empty(N_DRAWS)
+    draw_statistics(table, draw_shifts(n_shifts, np.uint64(7), 0, N_DRAWS), 0, N_DRAWS, drawn)
     rng = np.random.default_rng(0)
     total, squares = np.zeros((2, N_DRAWS))
-    for row, n in zip(scores, n_of_family, strict=True):
-        score = row[rng.integers(0, n, N_DRAWS)]
+    for first, family in zip(table.first, table.deck, strict=True):
+        score = table.value[first + rng.integers(0, n_shifts[family], N_DRAWS)]
         total += score
         squares += score**2
     reference = np.divide(total, np.sqrt(squares), out=np.zeros(N_DRAWS), where=squares > 0)
     for level in (0.5, 0.9, 0.99):
         cut = np.quantile(reference, level)
         error = 4 * np.sqrt(2 * level * (1 - level) / N_DRAWS)
-        assert (drawn[1:] <= cut).mean() == pytest.approx(level, abs=error)
+        assert (drawn <= cut).mean() == pytest.approx(level, abs=error)
+
+
+def test_maxima_are_those_of_all_pairs_draw_by_draw(study):
+    """Made again from the decks, pair by pair, without chunks, windows or threads."""
+    pairs = all_pairs(study)
+    found = adjust_by_maxima(study, DIRECTIONS[0], pairs)
+    (chunk,) = each_chunk(study, "test", pairs)
+    tracks, n_draws = chunk.tracks, study.settings.n_permutations
+    seeds = seed_decks(study.settings.seed, 0, 0)
+    n_shifts = count_shifts(tracks.units)
+    of_label = mix_seeds(seeds[2], tracks.labels)
+    observed, drawn = np.empty((3, 9)), np.empty((3, 9, n_draws))
+    for at, (row, lowest, label) in enumerate(zip(*chunk.pairs, strict=True)):
+        activity = read_activity(chunk.entries, row, lowest, tracks.units)
+        owners = restrict_to_owners(tracks.units, tracks.runs, label)
+        made = [
+            (
+                exchange_table(activity, tracks.units, tracks.runs, label),
+                shuffle_strata(tracks.units, seeds[1], 0, n_draws),
+            ),
+            (
+                shift_table(activity, tracks.units, tracks.runs, label, n_shifts),
+                draw_shifts(n_shifts, seeds[0], 0, n_draws),
+            ),
+            (
+                exchange_table(activity, owners, tracks.runs, label),
+                shuffle_strata(owners, of_label[label], 0, n_draws),
+            ),
+        ]
+        for null, (table, deck) in enumerate(made):
+            observed[null, at] = observe(table)
+            draw_statistics(table, deck, 0, n_draws, drawn[null, at])
+    reach = (drawn.max(axis=1)[:, None] >= observed[:, :, None] - 1e-9).sum(axis=2)
+    adjusted = np.minimum(6 * (1 + reach) / (1 + n_draws), 1)
+    place = pd.Series(range(9), index=chunk.piece.index)[pairs.index].to_numpy()
+    np.testing.assert_allclose(found["p_swap"], adjusted[0, place])
+    np.testing.assert_allclose(found["p_local"], adjusted[1, place])
+    np.testing.assert_allclose(found["p"], adjusted.max(axis=0)[place])
 
 
 def test_adjusted_p_is_the_share_of_maxima_that_reach_the_pair(study):

@@ -8,26 +8,23 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
+from null_reference import N_DRAWS, exchange_scores, share_of_exchanges
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import enrich
+from sci_interp.enrichment.draws import studentise
+from sci_interp.enrichment.entries import read_entries
 from sci_interp.enrichment.inputs import bin_of_level
-from sci_interp.enrichment.joint_null import (
-    joint_exceedances,
-    joint_statistics,
-    restrict_to_owners,
-)
-from sci_interp.enrichment.local_null import studentise
+from sci_interp.enrichment.joint_null import is_whole, restrict_to_owners
 from sci_interp.enrichment.memory import MemoryFeatures
-from sci_interp.enrichment.positions import active_positions, split_by_record
-from sci_interp.enrichment.swap_null import exchange_score
-from sci_interp.enrichment.tracks import read_entries, read_labels
-from sci_interp.enrichment.units import weight_before
+from sci_interp.enrichment.permutations import PermutationTest, permute_pairs
+from sci_interp.enrichment.positions import read_activity
+from sci_interp.enrichment.scores import PairList
+from sci_interp.enrichment.tracks import read_labels
 from sci_interp.schema import BIN_FLOORS
 
 ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
-N_DRAWS = 20_000
 
 
 def build(seed, owners, *, exchange=None, n_features=2, length=(20, 60)):
@@ -66,21 +63,6 @@ def build(seed, owners, *, exchange=None, n_features=2, length=(20, 60)):
     return entries, tracks, order
 
 
-def owner_table(entries, tracks, owners):
-    """Return U of every owner's feature track against every owner's label track."""
-    position = active_positions(entries, 0, 0)
-    track = (
-        position,
-        weight_before(position, tracks.units),
-        split_by_record(position, tracks.units),
-    )
-    score = [
-        [exchange_score(*track, tracks.units, tracks.runs, 0, (g, h)) for h in owners]
-        for g in owners
-    ]
-    return np.array(score)
-
-
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_p_equals_exact_enumeration_over_the_owners(seed):
     owns = np.zeros(14, bool)
@@ -88,21 +70,17 @@ def test_p_equals_exact_enumeration_over_the_owners(seed):
     entries, tracks, order = build(seed, owns)
     units = restrict_to_owners(tracks.units, tracks.runs, 0)
     assert sorted(units.member) == np.flatnonzero(owns[order]).tolist()
-    table = owner_table(entries, tracks, np.flatnonzero(owns[order]))
-    drawn = joint_exceedances(
-        entries,
-        tracks.units,
-        tracks.runs,
-        (0, 0, 0),
-        (256, N_DRAWS, N_DRAWS + 1),
-        np.array([seed], np.uint64),
-    )
+    activity = read_activity(entries, 0, 0, tracks.units)
+    owners = np.flatnonzero(owns[order])
+    scores = exchange_scores(activity, tracks.units, tracks.runs, 0)
+    table = scores[np.ix_(owners, owners)]
     reached = []
     observed = studentise(np.trace(table), (np.diag(table) ** 2).sum())
     for partner in itertools.permutations(range(6)):
         scores = table[np.arange(6), partner]
         reached.append(studentise(scores.sum(), (scores**2).sum()) >= observed - 1e-9)
-    assert drawn[0] / N_DRAWS == pytest.approx(np.mean(reached), abs=4 * np.sqrt(0.25 / N_DRAWS))
+    share = share_of_exchanges(activity, units, tracks.runs, 0, seed)
+    assert share == pytest.approx(np.mean(reached), abs=4 * np.sqrt(0.25 / N_DRAWS))
 
 
 def test_owners_of_neighbouring_lengths_are_joined():
@@ -135,28 +113,15 @@ def test_nobody_owns_the_label():
     assert len(units.member) == 0 and units.stratum.tolist() == [0]
 
 
-def test_no_draws_are_made_where_all_families_own_the_label():
-    entries, tracks, _ = build(3, np.ones(12, bool))
-    arguments = (entries, tracks.units, tracks.runs, (0, 0, 0))
-    assert joint_exceedances(*arguments, (256, 100, 20), np.array([1], np.uint64)) == (0, 0)
-    assert not joint_statistics(*arguments, np.uint64(1), np.zeros(11))
-
-
-def test_statistics_follow_permutations_that_all_features_of_a_label_share():
-    owns = np.arange(20) % 2 == 0
-    entries, tracks, _ = build(4, owns)
-    units, runs = tracks.units, tracks.runs
-    one, same, other = np.zeros((3, N_DRAWS + 1))
-    assert joint_statistics(entries, units, runs, (0, 0, 0), np.uint64(9), one)
-    joint_statistics(entries, units, runs, (0, 0, 0), np.uint64(9), same)
-    joint_statistics(entries, units, runs, (0, 0, 0), np.uint64(10), other)
-    np.testing.assert_array_equal(one, same)
-    assert (one[1:] != other[1:]).mean() > 0.9 and one[0] == other[0]
-    drawn = joint_exceedances(
-        entries, units, runs, (0, 0, 0), (256, N_DRAWS, N_DRAWS + 1), np.array([2], np.uint64)
-    )
-    share = (one[1:] >= one[0] - 1e-9).mean()
-    assert share == pytest.approx(drawn[0] / N_DRAWS, abs=4 * np.sqrt(0.5 / N_DRAWS))
+@pytest.mark.parametrize("owns", [np.ones(12, bool), np.arange(12) % 2 == 0])
+def test_the_joint_null_is_the_swap_null_where_all_families_own_the_label(owns):
+    entries, tracks, _ = build(3, owns)
+    units = restrict_to_owners(tracks.units, tracks.runs, 0)
+    assert is_whole(units, tracks.units) == owns.all()
+    test = PermutationTest(400, 1, direction=0, level=1.0, n_threads=1)
+    pairs = PairList(*np.array([[0, 1], [0, 0], [0, 0]]))
+    _, swap, joint = permute_pairs(entries, tracks, pairs, group=0, test=test)
+    assert (swap == joint).all() == owns.all()
 
 
 @pytest.fixture(scope="module", params=["bh", "maxt"])

@@ -1,4 +1,4 @@
-"""The two nulls equal brute force and exact enumeration on small cases."""
+"""The nulls equal brute force and exact enumeration on small cases."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from null_reference import N_DRAWS, exchange_scores, share_of_exchanges, to_words
 from planted import annotations, to_codes
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
-from sci_interp.enrichment.inputs import bin_of_level
-from sci_interp.enrichment.kernel import next_below, pair_seeds
-from sci_interp.enrichment.local_null import (
-    local_exceedances,
-    overlap_at_shifts,
-    shift_scores,
+from sci_interp.enrichment import permutations
+from sci_interp.enrichment.draws import (
+    count_exceedances,
+    draw_shifts,
+    draw_statistics,
+    each_window,
+    observe,
+    shuffle_strata,
     studentise,
 )
+from sci_interp.enrichment.entries import read_entries, read_rows
+from sci_interp.enrichment.inputs import bin_of_level
+from sci_interp.enrichment.kernel import mix_seeds, next_below
+from sci_interp.enrichment.local_null import count_shifts, overlap_at_shifts, shift_table
 from sci_interp.enrichment.memory import MemoryFeatures
-from sci_interp.enrichment.positions import active_positions, split_by_record
+from sci_interp.enrichment.permutations import PermutationTest, permute_pairs
+from sci_interp.enrichment.positions import active_positions, count_before, read_activity
 from sci_interp.enrichment.scores import PairList, count_families, count_label_families, score_pairs
-from sci_interp.enrichment.swap_null import exchange_score, map_run, swap_exceedances
-from sci_interp.enrichment.tracks import read_entries, read_labels
-from sci_interp.enrichment.units import weight_before
+from sci_interp.enrichment.swap_null import exchange_table, map_run
+from sci_interp.enrichment.tracks import read_labels
+from sci_interp.enrichment.units import _strata
 from sci_interp.schema import BIN_FLOORS
 
 ALL_DISCOVERY = {"train": 0.0, "discovery": 1.0, "test": 0.0, "vault": 0.0}
@@ -136,14 +144,36 @@ def test_robust_p_is_student_and_one_where_nothing_varies():
 @given(st.integers(0, 2**32 - 1))
 def test_overlap_at_every_shift_equals_rolling(seed):
     rng = np.random.default_rng(seed)
-    n_tokens = int(rng.integers(1, 25))
+    origin, n_tokens = int(rng.integers(0, 130)), int(rng.integers(1, 90))
     feature, label = rng.random(n_tokens) < 0.4, rng.random(n_tokens) < 0.4
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], label.astype(int), [0]])))
-    both = overlap_at_shifts(
-        np.flatnonzero(feature), edges[::2].copy(), edges[1::2].copy(), n_tokens
-    )
+    edges = origin + np.flatnonzero(np.diff(np.concatenate([[0], label.astype(int), [0]])))
+    words = to_words(np.concatenate([rng.random(origin) < 0.5, feature]))
+    room, both = np.empty(2 * n_tokens + 9, np.int64), np.empty(n_tokens + 4, np.int64)
+    runs = edges[::2].copy(), edges[1::2].copy()
+    overlap_at_shifts(words, (origin, origin + n_tokens), *runs, room, both)
     expected = [(feature & np.roll(label, shift)).sum() for shift in range(n_tokens)]
-    np.testing.assert_array_equal(both, expected)
+    np.testing.assert_array_equal(both[:n_tokens], expected)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_activity_is_the_same_from_rows_and_lists(seed):
+    rng = np.random.default_rng(seed)
+    sizes = [list(rng.integers(1, 90, rng.integers(1, 3))) for _ in range(6)]
+    axis, tracks, entries, dense = build(rng, sizes, known_share=rng.choice([0.3, 0.9, 1.0]))
+    level, bins, known, _, _ = dense
+    source = MemoryFeatures(axis, to_codes(level), 2)
+    rows = read_rows(source, "discovery", np.arange(2), BIN_FLOORS).at(tracks, np.arange(2))
+    for feature, lowest in itertools.product((0, 1), (0, 3, 15)):
+        mask = ((level[:, feature] > 0) & (bins[:, feature] >= lowest))[known]
+        for held in (entries, rows):
+            activity = read_activity(held, feature, lowest, tracks.units)
+            np.testing.assert_array_equal(activity.word, to_words(mask))
+            begin, end = sorted(rng.integers(0, len(mask) + 1, 2).tolist())
+            inside = np.flatnonzero(mask[begin:end]) + begin
+            np.testing.assert_array_equal(active_positions(activity, begin, end), inside)
+            assert count_before(activity.word, end) == mask[:end].sum()
+            before = [mask[:edge].sum() for edge in tracks.units.start]
+            np.testing.assert_array_equal(activity.first, before)
 
 
 def test_a_family_shares_its_shift():
@@ -151,9 +181,10 @@ def test_a_family_shares_its_shift():
     rng = np.random.default_rng(8)
     axis, tracks, entries, dense = build(rng, [[10, 20]])
     level, _, _, label, _ = dense
-    position = active_positions(entries, 0, 0)
-    scores, n_of_family, _ = shift_scores(position, tracks.units, tracks.runs, 0, 256)
-    assert n_of_family.tolist() == [20]
+    activity = read_activity(entries, 0, 0, tracks.units)
+    n_shifts = count_shifts(tracks.units)
+    assert n_shifts.tolist() == [20]
+    scores = shift_table(activity, tracks.units, tracks.runs, 0, n_shifts).value
     for shift in range(20):
         total = 0.0
         for (a, b), moved in zip(
@@ -162,7 +193,7 @@ def test_a_family_shares_its_shift():
             n = b - a
             x, y = level[a:b, 0] > 0, np.roll(label[a:b], moved)
             total += ((x & y).sum() - x.sum() * y.sum() / n) / 2
-        assert scores[0, shift] == pytest.approx(total)
+        assert scores[shift] == pytest.approx(total)
 
 
 @settings(max_examples=200, deadline=None)
@@ -188,21 +219,32 @@ def test_own_exchange_is_the_observed_score():
     rng = np.random.default_rng(2)
     axis, tracks, entries, dense = build(rng, [[9, 12], [15], [7, 7, 8]], known_share=0.8)
     expected = family_tables(axis, dense, 0, 0)[0]
-    position = active_positions(entries, 0, 0)
-    first = split_by_record(position, tracks.units)
-    scores = [
-        exchange_score(
-            position,
-            weight_before(position, tracks.units),
-            first,
-            tracks.units,
-            tracks.runs,
-            0,
-            (family, family),
-        )
-        for family in range(len(expected))
-    ]
-    np.testing.assert_allclose(scores, expected, atol=1e-12)
+    activity = read_activity(entries, 0, 0, tracks.units)
+    scores = exchange_scores(activity, tracks.units, tracks.runs, 0)
+    np.testing.assert_allclose(np.diag(scores), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_exchange_scores_what_brute_force_says(seed):
+    rng = np.random.default_rng(seed)
+    sizes = [list(rng.integers(3, 80, rng.integers(1, 4))) for _ in range(9)]
+    _, tracks, entries, _ = build(rng, sizes, known_share=rng.choice([0.5, 1.0]))
+    units = tracks.units
+    activity = read_activity(entries, 1, int(rng.integers(0, 12)), units)
+    expected = exchange_scores(activity, units, tracks.runs, 0)
+    table = exchange_table(activity, units, tracks.runs, 0)
+    n, (begin, end) = len(units.member), units.stratum
+    for row, deck in enumerate(table.deck):
+        family = units.member[deck % n]
+        of_row = expected[family] if deck < n else expected[:, family]
+        found = table.value[table.first[row] : table.first[row] + end - begin]
+        np.testing.assert_allclose(found, of_row[units.member], atol=1e-12)
+        own = expected[family, family]
+        assert table.value[table.own[row]] == pytest.approx(own)
+    scored = units.member[table.deck % n]
+    others = np.setdiff1d(units.member, scored)
+    side = expected[others] if (table.deck < n).all() else expected[:, others]
+    np.testing.assert_array_equal(side, 0.0)
 
 
 def exact_p(scores, observed):
@@ -211,59 +253,90 @@ def exact_p(scores, observed):
     return np.mean(reached)
 
 
-N_DRAWS = 20_000
-
-
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_local_p_equals_exact_enumeration(seed):
     rng = np.random.default_rng(seed)
     _, tracks, entries, _ = build(rng, [[6], [7], [5], [8]])
-    position = active_positions(entries, 0, 0)
-    scores, n_shifts, _ = shift_scores(position, tracks.units, tracks.runs, 0, 256)
-    rows = [row[:n] for row, n in zip(scores, n_shifts, strict=True)]
-    observed = studentise(scores[:, 0].sum(), (scores[:, 0] ** 2).sum())
-    exact = exact_p(itertools.product(*rows), observed)
-    drawn = local_exceedances(
-        entries,
-        tracks.units,
-        tracks.runs,
-        (0, 0, 0),
-        (256, N_DRAWS, N_DRAWS + 1),
-        np.array([seed], np.uint64),
-    )
-    assert drawn[1] == N_DRAWS
-    assert drawn[0] / N_DRAWS == pytest.approx(exact, abs=4 * np.sqrt(0.25 / N_DRAWS))
+    n_shifts = count_shifts(tracks.units)
+    activity = read_activity(entries, 0, 0, tracks.units)
+    table = shift_table(activity, tracks.units, tracks.runs, 0, n_shifts)
+    rows = [
+        table.value[first : first + n_shifts[family]]
+        for first, family in zip(table.first, table.deck, strict=True)
+    ]
+    exact = exact_p(itertools.product(*rows), observe(table))
+    counts = np.zeros(2, np.int64)
+    deck = draw_shifts(n_shifts, np.uint64(seed), 0, N_DRAWS)
+    count_exceedances(table, deck, N_DRAWS + 1, counts)
+    assert counts[1] == N_DRAWS
+    assert counts[0] / N_DRAWS == pytest.approx(exact, abs=4 * np.sqrt(0.25 / N_DRAWS))
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_swap_p_equals_exact_enumeration(seed):
     rng = np.random.default_rng(seed)
     _, tracks, entries, _ = build(rng, [[6], [9, 8], [5], [8], [7], [7, 6]])
-    position = active_positions(entries, 0, 0)
-    first = split_by_record(position, tracks.units)
-    units, runs = tracks.units, tracks.runs
-    track = (position, weight_before(position, units), first)
-    table = np.array(
-        [[exchange_score(*track, units, runs, 0, (g, h)) for h in range(6)] for g in range(6)]
-    )
+    activity = read_activity(entries, 0, 0, tracks.units)
+    table = exchange_scores(activity, tracks.units, tracks.runs, 0)
     own = np.diag(table)
     orders = itertools.permutations(range(6))
     scores = ([table[g, h] for g, h in enumerate(order)] for order in orders)
     exact = exact_p(scores, studentise(own.sum(), (own**2).sum()))
-    drawn = swap_exceedances(
-        entries, units, runs, (0, 0, 0), (256, N_DRAWS, N_DRAWS + 1), np.array([seed], np.uint64)
-    )
-    assert drawn[0] / N_DRAWS == pytest.approx(exact, abs=4 * np.sqrt(0.25 / N_DRAWS))
+    share = share_of_exchanges(activity, tracks.units, tracks.runs, 0, seed)
+    assert share == pytest.approx(exact, abs=4 * np.sqrt(0.25 / N_DRAWS))
 
 
-def test_draws_stop_at_enough_exceedances():
+def test_draws_stop_at_enough_exceedances_whatever_the_window():
     rng = np.random.default_rng(0)
     _, tracks, entries, _ = build(rng, [[8]] * 6)
-    state = np.array([5], np.uint64)
-    arguments = (entries, tracks.units, tracks.runs, (0, 0, 0))
-    n_exceed, n_drawn = local_exceedances(*arguments, (256, 10_000, 3), state)
-    assert n_exceed == 3
-    assert n_drawn < 10_000
+    activity = read_activity(entries, 0, 0, tracks.units)
+    n_shifts = count_shifts(tracks.units)
+    table = shift_table(activity, tracks.units, tracks.runs, 0, n_shifts)
+    deck = draw_shifts(n_shifts, np.uint64(5), 0, 5_000)
+    drawn = np.empty(5_000)
+    draw_statistics(table, deck, 0, 5_000, drawn)
+    reach = drawn >= observe(table) - 1e-9
+    for enough in (1, 3, 50, 5_001):
+        expected = reach.sum() if enough > reach.sum() else enough
+        at = 5_000 if enough > reach.sum() else np.flatnonzero(reach)[enough - 1] + 1
+        counts, apart = np.zeros((2, 2), np.int64)
+        count_exceedances(table, deck, enough, counts)
+        for first, last in each_window(5_000, len(n_shifts), 777 * len(n_shifts)):
+            window = draw_shifts(n_shifts, np.uint64(5), first, last)
+            np.testing.assert_array_equal(window, deck[:, first:last])
+            count_exceedances(table, window, enough, apart)
+        assert counts.tolist() == apart.tolist() == [expected, at]
+
+
+def test_every_permutation_is_as_likely_and_says_whose_partner_each_is():
+    rng = np.random.default_rng(3)
+    _, tracks, _, _ = build(rng, [[5], [6], [7], [8]])
+    deck = shuffle_strata(tracks.units, np.uint64(1), 0, 24_000)
+    n = len(tracks.units.member)
+    assert n == 4 and len(tracks.units.stratum) == 2
+    _, count = np.unique(deck[:n].T, axis=0, return_counts=True)
+    assert len(count) == 24
+    assert (abs(count - 1_000) < 4.5 * np.sqrt(1_000)).all()
+    np.testing.assert_array_equal(np.take_along_axis(deck[n:], deck[:n], 0).T, [range(n)] * 24_000)
+    later = shuffle_strata(tracks.units, np.uint64(1), 7, 50)
+    np.testing.assert_array_equal(later, deck[:, 7:50])
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_p_does_not_depend_on_windows_threads_or_company(monkeypatch, n_threads):
+    rng = np.random.default_rng(6)
+    sizes = [[int(n)] for n in rng.integers(20, 60, 50)]
+    _, tracks, entries, _ = build(rng, sizes)
+    pairs = PairList(*np.array(list(itertools.product((0, 1), (0, 4, 9), (0,)))).T.copy())
+    test = PermutationTest(900, 4, direction=1, level=1.0, n_threads=n_threads)
+    whole = np.array(permute_pairs(entries, tracks, pairs, group=0, test=test))
+    assert not np.isnan(whole).any() and (whole.min(axis=0) < 1).all()
+    monkeypatch.setattr(permutations, "DECK_BYTES", 1)
+    np.testing.assert_array_equal(permute_pairs(entries, tracks, pairs, group=0, test=test), whole)
+    alone = permute_pairs(entries, tracks, pairs.part(2, 3), group=0, test=test)
+    np.testing.assert_array_equal(np.array(alone)[:, 0], whole[:, 2])
+    other = permute_pairs(entries, tracks, pairs, group=1, test=test)
+    assert (np.array(other) != whole).any()
 
 
 def test_random_integers_are_uniform_and_streams_differ():
@@ -271,11 +344,9 @@ def test_random_integers_are_uniform_and_streams_differ():
     found = np.bincount([next_below(state, 5) for _ in range(20_000)], minlength=5)
     assert len(found) == 5
     assert (abs(found - 4_000) < 250).all()
-    feature, label = np.meshgrid(np.arange(40), np.arange(40))
-    seeds = [pair_seeds(0, feature.ravel(), label.ravel(), salt=salt) for salt in range(4)]
-    assert len(np.unique(np.concatenate(seeds))) == 4 * 1600
-    again = pair_seeds(0, feature.ravel()[::-1], label.ravel()[::-1], salt=0)
-    np.testing.assert_array_equal(again[::-1], seeds[0])
+    seeds = [mix_seeds(np.uint64(seed), np.arange(1600)) for seed in (0, 1, 2**64 - 1)]
+    assert len(np.unique(np.concatenate(seeds))) == 3 * 1600
+    np.testing.assert_array_equal(mix_seeds(np.uint64(1), np.array([7])), seeds[1][7:8])
 
 
 def test_strata_hold_families_of_like_length():
@@ -287,3 +358,15 @@ def test_strata_hold_families_of_like_length():
     parts = [length[units.member[a:b]] for a, b in itertools.pairwise(units.stratum)]
     assert max(parts[0]) <= min(parts[1])
     assert sorted(units.member) == list(range(130))
+
+
+def test_groups_of_a_dataset_are_divided_where_they_are_too_large():
+    rng = np.random.default_rng(2)
+    covariate = rng.permutation(700).astype(float)
+    group = np.where(np.arange(700) % 7 == 0, "small", "large")
+    member, bounds = _strata(covariate, group)
+    assert np.diff(bounds).max() <= 256 and bounds[-1] == 700 and len(bounds) == 5
+    assert sorted(member) == list(range(700))
+    parts = [member[a:b] for a, b in itertools.pairwise(bounds)]
+    assert [set(group[part]) for part in parts] == [{"large"}] * 3 + [{"small"}]
+    assert all(covariate[a].max() < covariate[b].min() for a, b in itertools.pairwise(parts[:3]))

@@ -16,9 +16,12 @@ from sci_interp.adapter import Label
 from sci_interp.enrichment import calibrate, enrich
 from sci_interp.enrichment.calibration import shift_annotations
 from sci_interp.enrichment.chunks import LinkSettings, Study, each_chunk
-from sci_interp.enrichment.family_swap import family_exceedances, family_statistics
+from sci_interp.enrichment.draws import draw_statistics, observe
+from sci_interp.enrichment.family_swap import family_table
 from sci_interp.enrichment.linking import link_pairs
 from sci_interp.enrichment.memory import MemoryFeatures
+from sci_interp.enrichment.permutations import PermutationTest, permute_pairs
+from sci_interp.enrichment.positions import read_activity
 from sci_interp.enrichment.scores import score_pairs
 from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.errors import InputError
@@ -105,14 +108,14 @@ def test_scores_and_draws_are_those_by_hand(seed):
     assert robust.first[0] == pytest.approx(score.sum(), abs=1e-9)
     assert robust.second[0] == pytest.approx((score**2).sum(), abs=1e-9)
     n_draws = 50
-    deck = np.zeros((n_draws, len(x)), np.uint8)
+    deck = np.zeros((2 * len(x), n_draws), np.uint8)
     for a, b in itertools.pairwise(units.stratum):
-        deck[:, a:b] = rng.permuted(np.tile(np.arange(b - a), (n_draws, 1)), axis=1)
-    back = np.zeros_like(deck)
-    for a, b in itertools.pairwise(units.stratum):
-        back[:, a:b] = np.argsort(deck[:, a:b], axis=1)
+        deck[a:b] = rng.permuted(np.tile(np.arange(b - a), (n_draws, 1)), axis=1).T
+        deck[len(x) + a : len(x) + b] = np.argsort(deck[a:b], axis=0)
+    table = family_table(read_activity(entries, 0, 0, units), units, tracks.runs, 0)
     out = np.empty(1 + n_draws)
-    family_statistics(entries, units, tracks.runs, (0, 0, 0), (deck, back), out)
+    out[0] = observe(table)
+    draw_statistics(table, deck, 0, n_draws, out[1:])
     expected = []
     for draw in range(-1, n_draws):
         total, squares = 0.0, 0.0
@@ -120,7 +123,7 @@ def test_scores_and_draws_are_those_by_hand(seed):
             at = units.member[a:b]
             if np.ptp(x[at]) < 1e-12 or np.ptp(y[at]) < 1e-12:
                 continue
-            other = at if draw < 0 else at[deck[draw, a:b]]
+            other = at if draw < 0 else at[deck[a:b, draw]]
             u = x[at] * (y[other] - y[at].mean())
             total, squares = total + u.sum(), squares + (u**2).sum()
         expected.append(total / np.sqrt(squares) if squares > 1e-18 else 0.0)
@@ -135,11 +138,9 @@ def test_p_is_uniform_where_labels_are_dealt_at_random():
         owned = by_family(axis, rng.random(n_families(axis)) < 0.3)[None]
         active = fire(axis, rng, by_family(axis, rng.beta(0.3, 3, n_families(axis))))
         features, known, _ = record_world(axis, owned, [active], rng)
-        tracks, entries, _, _ = chunk_of(features, known, axis)
-        state = rng.integers(2**63, size=1).astype(np.uint64)
-        draws = (256, 199, 10**9)
-        n, _ = family_exceedances(entries, tracks.units, tracks.runs, (0, 0, 0), draws, state)
-        p.append((1 + n) / 200)
+        tracks, entries, pairs, _ = chunk_of(features, known, axis)
+        test = PermutationTest(199, int(rng.integers(2**63)), direction=0, level=1.0, n_threads=1)
+        p.append(permute_pairs(entries, tracks, pairs, group=0, test=test).swap[0])
     for level in (0.05, 0.2, 0.5):
         share = np.mean(np.array(p) <= level)
         assert abs(share - level) <= 3 * np.sqrt(level * (1 - level) / len(p)) + 0.005

@@ -19,20 +19,23 @@ from grid_world import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from null_reference import to_words
 from planted import annotations
 
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import enrich
 from sci_interp.enrichment.counts import at_or_above, count_split
-from sci_interp.enrichment.local_null import overlap_at_shifts, shift_scores
-from sci_interp.enrichment.positions import active_positions
+from sci_interp.enrichment.draws import observe
+from sci_interp.enrichment.entries import read_entries
+from sci_interp.enrichment.local_null import count_shifts, overlap_at_shifts, shift_table
+from sci_interp.enrichment.positions import read_activity
 from sci_interp.enrichment.scores import PairList, count_families, count_label_families, score_pairs
 from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.enrichment.steps import expected_overlap, overlap_at_steps
-from sci_interp.enrichment.swap_null import exchange_table, prepare_exchange
+from sci_interp.enrichment.swap_null import exchange_table
 from sci_interp.enrichment.table import has_events
-from sci_interp.enrichment.tracks import read_entries, read_labels
+from sci_interp.enrichment.tracks import read_labels
 from sci_interp.enrichment.units import Units
 from sci_interp.errors import InputError
 
@@ -68,7 +71,9 @@ def test_overlaps_are_those_of_rolled_columns(seed, n_rows, n_columns):
     expected = expected_overlap(position, start, stop, active.size, units)
     assert expected == pytest.approx(np.mean(rolled))
     if n_rows == 1:
-        tokens = overlap_at_shifts(position, start, stop, active.size)
+        room, tokens = np.empty(2 * active.size + 1, np.int64), np.empty(active.size, np.int64)
+        words = to_words(active.ravel())
+        overlap_at_shifts(words, (0, active.size), start, stop, room, tokens)
         assert (weights[0] * tokens).tolist() == pytest.approx(rolled)
 
 
@@ -118,16 +123,23 @@ def entries_of(features, tracks, feature):
     )  # fmt: skip
 
 
+def shift_values(entries, tracks):
+    """Return U at every shift, a row a family; all have as many shifts."""
+    activity = read_activity(entries, 0, 0, tracks.units)
+    n_shifts = count_shifts(tracks.units)
+    table = shift_table(activity, tracks.units, tracks.runs, 0, n_shifts)
+    return table.value.reshape(len(table.first), -1)
+
+
 def test_a_shift_of_zero_is_the_observed_score_and_scores_average_to_nothing():
     axis, features, known = world(1, n_blocks=8)
     tracks = read_labels(axis, known, "test", 0)
     entries = entries_of(features, tracks, 0)
-    position = active_positions(entries, 0, 0)
-    scores, n_of_family, _ = shift_scores(position, tracks.units, tracks.runs, 0, 256)
-    assert set(n_of_family.tolist()) == {COLUMNS}
+    scores = shift_values(entries, tracks)
+    assert scores.shape[1] == COLUMNS
     first = score_pairs(entries, tracks, PairList(*np.zeros((3, 1), np.int64)), n_threads=1).first
     assert scores[:, 0].sum() == pytest.approx(first[0])
-    assert scores[:, :COLUMNS].mean(axis=1) == pytest.approx(np.zeros(len(scores)), abs=1e-9)
+    assert scores.mean(axis=1) == pytest.approx(np.zeros(len(scores)), abs=1e-9)
 
 
 def test_tracks_are_exchanged_inside_seasons_alone():
@@ -140,11 +152,51 @@ def test_tracks_are_exchanged_inside_seasons_alone():
         assert len(set(season[tracks.units.member[low:high]])) == 1
     assert len(bounds) == 1 + len(set(season))
     entries = entries_of(features, tracks, 0)
-    position = active_positions(entries, 0, 0)
-    exchange = prepare_exchange(position, tracks.units, tracks.runs, 0)
-    scores = exchange_table(exchange, tracks.units, tracks.runs, 0)
-    first = score_pairs(entries, tracks, PairList(*np.zeros((3, 1), np.int64)), n_threads=1).first
-    assert scores[exchange.own].sum() == pytest.approx(first[0])
+    activity = read_activity(entries, 0, 0, tracks.units)
+    table = exchange_table(activity, tracks.units, tracks.runs, 0)
+    robust = score_pairs(entries, tracks, PairList(*np.zeros((3, 1), np.int64)), n_threads=1)
+    assert table.value[table.own].sum() == pytest.approx(robust.first[0])
+    assert observe(table) == pytest.approx(robust.statistic[0])
+
+
+def test_exchanged_tracks_score_what_their_masks_overlap():
+    """Brute force on (columns, rows): weighted overlap less its mean over shifts of columns."""
+    axis, features, known = world(9, n_blocks=10)
+    tracks = read_labels(axis, known, "discovery", 0)
+    activity = read_activity(entries_of(features, tracks, 0), 0, 0, tracks.units)
+    table = exchange_table(activity, tracks.units, tracks.runs, 0)
+    units, size, n = tracks.units, ROWS * COLUMNS, len(tracks.units.member)
+    first, _ = axis.token_range(["discovery"])
+    label = np.zeros(units.start[-1], bool)
+    begin, end = tracks.runs.record[0, [0, -1]]
+    for run in range(begin, end):
+        label[tracks.runs.start[run] : tracks.runs.stop[run]] = True
+    codes = features.read(first, first + len(label))
+    token = np.repeat(np.arange(len(label)), np.diff(codes.indptr))[codes.feature == 0]
+    active = np.zeros(len(label), bool)
+    active[token] = True
+    x, y = (mask.reshape(-1, COLUMNS, ROWS) for mask in (active, label))
+
+    def score(own, other):
+        records = range(units.first[own], units.first[own + 1])
+        sources = range(units.first[other], units.first[other + 1])
+        total = 0.0
+        for at, record in enumerate(records):
+            a, b = x[record], y[sources[at % len(sources)]]
+            both = (a & b).sum(axis=0) - a.sum(axis=0) * b.sum(axis=0) / COLUMNS
+            total += units.weight[record] * (both * np.array(ROW_WEIGHTS)).sum()
+        return total
+
+    assert units.start[1] == size
+    for row in range(0, len(table.first), 3):
+        place = table.deck[row] % n
+        stratum = np.searchsorted(units.stratum, place, side="right") - 1
+        others = units.member[units.stratum[stratum] : units.stratum[stratum + 1]]
+        family = units.member[place]
+        by_feature = table.deck[row] < n
+        expected = [score(family, o) if by_feature else score(o, family) for o in others]
+        found = table.value[table.first[row] : table.first[row] + len(others)]
+        np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_a_record_with_unknown_tokens_keeps_its_columns():
@@ -167,9 +219,8 @@ def test_labels_of_whole_records_are_shifted_from_record_to_record():
     axis, features, known = world(4, extent="records", n_blocks=8, n_days=11)
     tracks = read_labels(axis, known, "test", 0)
     assert len(tracks.units.start) == len(tracks.units.first)
-    position = active_positions(entries_of(features, tracks, 0), 0, 0)
-    scores, n_of_family, _ = shift_scores(position, tracks.units, tracks.runs, 0, 256)
-    assert set(n_of_family.tolist()) == {11}
+    scores = shift_values(entries_of(features, tracks, 0), tracks)
+    assert scores.shape[1] == 11
     assert scores.mean() == pytest.approx(0.0, abs=1e-9)
 
 
