@@ -178,5 +178,5 @@ def test_rates_have_exact_intervals_and_the_report_shows_them() -> None:
     assert found.loc["default", "rate"] == pytest.approx(1 / size)
     text = grid_calibration.format_report(table, SMALL, (APART,), ["- date: 2001-01-01"])
     assert "| chi-square on tokens | 100.0% (83.2%-100.0%) |" in text
-    assert "| apart, AR 0.90 | **default: both nulls** | 0.0% | 5.0% | 5.0% | 5.0% |" in text
+    assert "| apart, AR 0.90 | **default: all three nulls** | 0.0% | 5.0% | 5.0% | 5.0% |" in text
     assert "- date: 2001-01-01\n- worlds: 8 x 16 cells" in text
