@@ -232,7 +232,7 @@ def _link_shifted(
     shifted = shift_annotations(labels, random, null=null)
     drawn = int(np.random.SeedSequence([settings.seed, 2, run]).generate_state(1)[0])
     selection = select_thresholds(held, shifted, n_threads=settings.n_threads)
-    study = Study(held, shifted, selection, replace(settings, seed=drawn))
+    study = Study.alone(held, shifted, selection, replace(settings, seed=drawn))
     links = link_pairs(study)
     whole = study.by_family[links.table["label"].to_numpy(np.int64)]
     found = links.table["class"].mask(whole & (links.table["class"] == "record"), "whole")

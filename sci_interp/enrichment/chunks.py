@@ -14,7 +14,8 @@ from sci_interp.allocator import release_free_memory
 from sci_interp.schema import MAX_ENTRIES, Split
 from sci_interp.source import FeatureSource
 
-from .entries import ENTRY_BYTES, Entries, Rows, read_entries, read_rows
+from .entries import ENTRY_BYTES, Entries, read_entries
+from .held import Held
 from .inputs import KnownSource
 from .kernel import default_threads
 from .scores import PairList
@@ -67,6 +68,11 @@ class LinkSettings:
     n_per_label: int = 0
 
     @property
+    def most_numbers(self) -> int:
+        """Integers that the tracks of a block of labels may take."""
+        return self.max_entries // ENTRIES_PER_NUMBER
+
+    @property
     def count_bytes(self) -> int:
         """Memory for counts of a block of labels: three times what the entries take."""
         return min(16 * self.max_entries, MOST_COUNT_BYTES)
@@ -74,21 +80,25 @@ class LinkSettings:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """One source of features under test."""
+    """One source of features under test, and what is held of it and of the annotations."""
 
     features: FeatureSource
     known: KnownSource
     selection: Selection
     settings: LinkSettings
-    _rows: list[Rows] = field(default_factory=list, init=False, repr=False)
+    held: Held
 
-    def rows(self, split: Split, chosen: Ints) -> Rows:
-        """Return rows of some features at least; the last ones read are kept."""
-        if not (self._rows and self._rows[0].holds(split, chosen)):
-            self._rows.clear()
-            release_free_memory()
-            self._rows.append(read_rows(self.features, split, chosen, self.selection.floors))
-        return self._rows[0]
+    @classmethod
+    def alone(
+        cls,
+        features: FeatureSource,
+        known: KnownSource,
+        selection: Selection,
+        settings: LinkSettings,
+    ) -> Study:
+        """Return a study of a source that shares nothing with others."""
+        held = Held(known, most_numbers=settings.most_numbers)
+        return cls(features, known, selection, settings, held)
 
     @property
     def by_family(self) -> NDArray[np.bool_]:
@@ -141,7 +151,7 @@ def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chun
     chosen = np.unique(pairs["feature"].to_numpy(np.int64))
     for begin in range(0, len(chosen), size):
         part = chosen[begin : begin + size]
-        rows = study.rows(split, part)
+        rows = study.held.rows(study.features, split, part, study.selection.floors)
         for tracks, listed in _each_block(study, split, pairs[pairs["feature"].isin(part)]):
             yield _chunk(tracks, rows.at(tracks, part), part, listed)
             release_free_memory()
@@ -158,25 +168,39 @@ def _fills_rows(study: Study, split: Split, pairs: pd.DataFrame) -> bool:
 def _each_block(
     study: Study, split: Split, pairs: pd.DataFrame
 ) -> Iterator[tuple[LabelTracks, pd.DataFrame]]:
-    """Yield the tracks of blocks of labels, and the pairs of each."""
+    """Yield the tracks of blocks of labels, and the pairs of each.
+
+    Where the tracks of a whole group fit in memory, they are read for all sources together.
+    """
+    axis, most = study.features.axis, study.settings.most_numbers
     group = study.selection.group[pairs["label"].to_numpy(np.int64)]
-    for of_group in np.unique(group):
+    for of_group in np.unique(group).tolist():
         mine = pairs[group == of_group]
+        every = np.flatnonzero(study.selection.group == of_group)
+        n_numbers = int(_track_numbers(study, split, every).sum())
+        if n_numbers <= most:
+            yield study.held.tracks(axis, split, of_group, every, n_numbers), mine
+            continue
         for labels in _label_blocks(study, split, np.unique(mine["label"].to_numpy(np.int64))):
-            tracks = read_labels(study.features.axis, study.known, split, int(of_group), labels)
+            tracks = read_labels(axis, study.known, split, of_group, labels)
             release_free_memory()
             yield tracks, mine[mine["label"].isin(labels)]
 
 
-def _label_blocks(study: Study, split: Split, labels: Ints) -> Iterator[Ints]:
-    """Yield consecutive labels whose tracks fit in memory; one at least."""
+def _track_numbers(study: Study, split: Split, labels: Ints) -> Ints:
+    """Return the integers that the tracks of labels take, at most."""
     first, last = study.features.axis.record_range([split])
     n_instances = study.selection.n_instances[split][labels]
-    size = np.cumsum(NUMBERS_PER_INSTANCE * n_instances + (last - first))
+    found: Ints = NUMBERS_PER_INSTANCE * n_instances + (last - first)
+    return found
+
+
+def _label_blocks(study: Study, split: Split, labels: Ints) -> Iterator[Ints]:
+    """Yield consecutive labels whose tracks fit in memory; one at least."""
+    size = np.cumsum(_track_numbers(study, split, labels))
     begin = 0
     while begin < len(labels):
-        done = size[begin - 1] if begin else 0
-        most = done + study.settings.max_entries // ENTRIES_PER_NUMBER
+        most = (size[begin - 1] if begin else 0) + study.settings.most_numbers
         end = max(begin + 1, int(np.searchsorted(size, most, side="right")))
         yield labels[begin:end]
         begin = end

@@ -23,7 +23,15 @@ from sci_interp.schema import BIN_FLOORS, Split
 from sci_interp.source import FeatureSource
 
 from .count_kernels import Activity, Spans, add_active, add_labels
-from .inputs import SLICE_TOKENS, KnownSource, RunSlice, bin_of_level, known_mask, slice_records
+from .inputs import (
+    SLICE_TOKENS,
+    KnownSource,
+    RunSlice,
+    bin_of_level,
+    known_mask,
+    read_ahead,
+    slice_records,
+)
 from .kernel import compiled, default_threads, run_ranges
 
 __all__ = ["Counts", "at_or_above", "count_records", "count_split"]
@@ -288,9 +296,10 @@ def count_records(
     """
     axis, table = features.axis, bin_of_level(floors)
     n_tokens = _slice_tokens(features, records)
-    for start, stop in slice_records(axis, records, n_tokens=n_tokens):
+    slices = slice_records(axis, records, n_tokens=n_tokens)
+    for start, stop, codes in read_ahead(features, slices):
         counts.add_slice(
-            features.read(start, stop),
+            codes,
             table,
             runs=known.read(start, stop),
             axis=axis,

@@ -12,6 +12,7 @@ truth.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from sci_interp.schema import SPLITS, Split
 
 from .chunks import Study, each_chunk
+from .entries import Entries
+from .kernel import run_ranges
 from .measures import Confusion
-from .scores import count_families, count_label_families
+from .scores import PairList, count_families, count_label_families
 from .tracks import LabelTracks
 
 __all__ = ["MEASURES", "bootstrap_pairs"]
@@ -74,15 +77,33 @@ def bootstrap_pairs(
             current = tracks
             weights = _resample(study, tracks, n_families, n_bootstrap)
             labels = _count_labels(tracks, weights)
+        found = np.empty((len(piece), len(columns)))
+        data = (entries, tracks, listed)
+        work = partial(_bootstrap_range, data, weights, labels, study.selection.unit, level, found)
         size = max(1, MAX_NUMBERS // max(3 * n_families, n_bootstrap))
-        for first in range(0, len(piece), size):
-            part = listed.part(first, first + size)
-            counts = count_families(entries, tracks, part, n_threads=study.settings.n_threads)
-            drawn = np.stack([_multiply(weights, each).T for each in counts])
-            resampled = _measure(drawn, labels.totals[:, part.label], study.selection.unit)
-            n_effective = _effective_families(counts, labels, part.label, study.selection.unit)
-            result.loc[piece.index[first : first + size]] = _ends(resampled, n_effective, level)
+        run_ranges(work, len(piece), size=size, n_threads=study.settings.n_threads)
+        result.loc[piece.index] = found
     return result
+
+
+def _bootstrap_range(
+    data: tuple[Entries, LabelTracks, PairList],
+    weights: NDArray[np.uint8],
+    labels: _LabelCounts,
+    unit: int,
+    level: float,
+    found: Floats,
+    start: int,
+    stop: int,
+) -> None:
+    """Write the intervals of the pairs ``start:stop``."""
+    entries, tracks, listed = data
+    part = listed.part(start, stop)
+    counts = count_families(entries, tracks, part, n_threads=1)
+    drawn = np.stack([_multiply(weights, each).T for each in counts])
+    resampled = _measure(drawn, labels.totals[:, part.label], unit)
+    n_effective = _effective_families(counts, labels, part.label, unit)
+    found[start:stop] = _ends(resampled, n_effective, level)
 
 
 def _resample(

@@ -25,6 +25,7 @@ from .count_plan import CountPlan
 from .count_shards import SourceCounts, make_share, share_out
 from .curves import trace_curves
 from .design import describe_design, measure_splits
+from .held import Held
 from .inputs import KnownSource
 from .interplm import INTERPLM_FLOORS, untested_links
 from .kernel import default_threads
@@ -101,8 +102,7 @@ def enrich(
     seed
         Seed of permutations and resamples.
     n_permutations
-        Draws of a pair. They stop early where a pair is clearly no link, and after four tenths
-        where so many pairs are links that this tells which.
+        Draws of a pair, the same for all pairs. They stop early where a pair is clearly no link.
     max_permutations
         Draws where so few pairs are left that their p must be finer.
     n_per_label
@@ -341,9 +341,11 @@ def _link_sources(
     """Fill ``outcomes``; yields after the thresholds, the test and the table of each source."""
     tested = settings["protocol"] == "two-stage"
     n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
+    held = Held(counts[MAIN].known, most_numbers=test.most_numbers)
     for name, counted in counts.items():
+        held.drop_rows()
         selection = choose_thresholds(counted)
-        study = Study(counted.features, counted.known, selection, test)
+        study = Study(counted.features, counted.known, selection, test, held)
         yield
         links = link_pairs(study) if tested else untested_links()
         yield
@@ -352,6 +354,7 @@ def _link_sources(
         always_on = summarise_always_on(study)
         outcomes[name] = _Outcome(table, summary, always_on, study, links)
         yield
+    held.drop_rows()
 
 
 def _assemble(

@@ -171,13 +171,12 @@ def count_levels(
         weight = mask * features.axis.token_weights(start, stop)
         level = codes.value.astype(np.uint8, copy=False)
         activity = _Activity(codes.indptr, codes.feature, level)
-        for at in range(len(groups)):
-            _add_known(activity, column[1 + at], weight[at], everywhere)
+        everyone = (weight, column[1:], everywhere)
         order, bounds = order_runs(runs, labels)
         spans = [np.asarray(edge, np.int64)[order] - start for edge in (runs.start, runs.stop)]
-        of_labels = (weight, of_group, column[0], pair_of)
-        work = partial(_count_labels, activity, of_labels, spans, bounds, positive)
-        run_ranges(work, len(labels), size=1, n_threads=n_threads)
+        of_labels = (of_group, column[0], pair_of)
+        work = partial(_count, activity, everyone, of_labels, spans, bounds, positive)
+        run_ranges(work, len(groups) + len(labels), size=1, n_threads=n_threads)
     return positive, everywhere[number[of_group[of_label], of_feature]]
 
 
@@ -189,17 +188,24 @@ class _Activity(NamedTuple):
     level: NDArray[np.uint8]
 
 
-def _count_labels(
+def _count(
     activity: _Activity,
-    of_labels: tuple[Ints, Ints, NDArray[np.int32], NDArray[np.int32]],
+    everyone: tuple[Ints, NDArray[np.int32], Ints],
+    of_labels: tuple[Ints, NDArray[np.int32], NDArray[np.int32]],
     spans: list[Ints],
     bounds: Ints,
     positive: Ints,
     begin: int,
     end: int,
 ) -> None:
-    weight, of_group, column, pair_of = of_labels
-    for at in range(begin, end):
+    """Count groups, then labels: the numbers ``begin:end`` of both."""
+    weight, columns, everywhere = everyone
+    of_group, column, pair_of = of_labels
+    for number in range(begin, end):
+        at = number - len(columns)
+        if at < 0:
+            _add_known(activity, columns[number], weight[number], everywhere)
+            continue
         first, last = (edge[bounds[at] : bounds[at + 1]] for edge in spans)
         _add_positive(activity, column, weight[of_group[at]], first, last, pair_of[at], positive)
 

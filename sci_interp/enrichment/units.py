@@ -12,6 +12,7 @@ are then shifted from record to record.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ def _strata(covariate: Floats, exchange: NDArray[np.str_]) -> tuple[Ints, Ints]:
         edges = np.append(0, np.cumsum(np.bincount(group)))
         parts = [
             np.linspace(first, last, -(-(last - first) // GROUP_FAMILIES) + 1)[:-1]
-            for first, last in zip(edges[:-1], edges[1:], strict=True)
+            for first, last in pairwise(edges)
         ]
         return member, np.append(np.concatenate(parts), n_families).round().astype(np.int64)
     member = np.lexsort((np.arange(n_families), covariate)).astype(np.int64)

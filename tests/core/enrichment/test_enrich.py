@@ -112,7 +112,7 @@ def test_threads_and_memory_bounds_change_nothing(world, monkeypatch):
         monkeypatch.setattr(f"sci_interp.enrichment.{name}", value)
     bounded = select_thresholds(world.features, world.known, count_bytes=1)
     settings = LinkSettings(n_permutations=200, max_permutations=200, max_entries=1)
-    study = Study(world.features, world.known, bounded, settings)
+    study = Study.alone(world.features, world.known, bounded, settings)
     table = build_table(study, link_pairs(study), n_bootstrap=100)
     shared = [name for name in COLUMNS if name in table]
     pd.testing.assert_frame_equal(table[shared], one.table[shared])
@@ -127,9 +127,9 @@ def test_threads_and_memory_bounds_change_nothing(world, monkeypatch):
 def test_at_most_so_many_features_of_a_label_are_tested_and_the_true_one_is_among_them(world):
     selection = select_thresholds(world.features, world.known)
     settings = LinkSettings(n_permutations=200, max_permutations=200)
-    free = link_pairs(Study(world.features, world.known, selection, settings))
+    free = link_pairs(Study.alone(world.features, world.known, selection, settings))
     few = link_pairs(
-        Study(world.features, world.known, selection, replace(settings, n_per_label=1))
+        Study.alone(world.features, world.known, selection, replace(settings, n_per_label=1))
     )
     assert few.n_tested < free.n_tested
     for direction in (0, 1):
@@ -209,7 +209,7 @@ def test_thresholds_maximise_hybrid_f1_and_prefer_the_higher(world):
 
 def test_interval_equals_resampling_by_hand(world):
     selection = select_thresholds(world.features, world.known)
-    study = Study(world.features, world.known, selection, LinkSettings())
+    study = Study.alone(world.features, world.known, selection, LinkSettings())
     pairs = pd.DataFrame({"feature": [0], "label": [0], "bin": [int(selection.bin[0][0, 0])]})
     found = bootstrap_pairs(study, pairs, "test", n_bootstrap=50).iloc[0]
     floor = BIN_FLOORS[pairs["bin"][0]]
@@ -551,7 +551,7 @@ def test_groups_with_the_same_universe_are_one_and_no_number_depends_on_it(world
     settings = LinkSettings(n_permutations=200, max_permutations=200)
     tables = [
         link_pairs(
-            Study(world.features, source, select_thresholds(world.features, source), settings)
+            Study.alone(world.features, source, select_thresholds(world.features, source), settings)
         ).table
         for source in (apart, shared)
     ]

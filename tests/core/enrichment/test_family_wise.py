@@ -41,7 +41,7 @@ def study():
     world = planted.make_world(rng, axis, runs, tracks)
     selection = select_thresholds(world.features, world.known)
     settings = LinkSettings(n_permutations=400, dependence="maxt")
-    return Study(world.features, world.known, selection, settings)
+    return Study.alone(world.features, world.known, selection, settings)
 
 
 def all_pairs(study):

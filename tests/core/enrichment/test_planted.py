@@ -212,6 +212,6 @@ def test_pure_nulls_fire_in_at_most_q_of_runs():
         world = planted.make_world(rng, axis, labels, features)
         selection = select_thresholds(world.features, world.known)
         settings = LinkSettings(q=q, seed=run, n_permutations=500)
-        links = link_pairs(Study(world.features, world.known, selection, settings))
+        links = link_pairs(Study.alone(world.features, world.known, selection, settings))
         fired += bool((links.table["class"] == "site").any())
     assert fired / n_runs <= q + 2 * np.sqrt(q * (1 - q) / n_runs)

@@ -59,7 +59,9 @@ def test_pairs_are_ranked_over_the_known_tokens_of_their_group(seed):
     ranges = [(g, int(t), int(t) + 1) for g in range(2) for t in np.flatnonzero(known[g])]
     source = planted.annotations(axis, labels, runs, ranges)
     features = MemoryFeatures(axis, planted.to_codes(level), 3)
-    study = Study(features, source, select_thresholds(features, source), LinkSettings(n_threads=2))
+    study = Study.alone(
+        features, source, select_thresholds(features, source), LinkSettings(n_threads=2)
+    )
     pairs = pd.DataFrame(
         [(f, x) for x in range(3) for f in range(3)], columns=["feature", "label"]
     ).sample(frac=1, random_state=seed)
@@ -83,7 +85,7 @@ def test_blocks_of_pairs_change_nothing(monkeypatch):
     runs = planted.random_tracks(rng, axis, 3)
     world = planted.make_world(rng, axis, runs, [planted.paint(axis, x) for x in runs])
     selection = select_thresholds(world.features, world.known)
-    study = Study(world.features, world.known, selection, LinkSettings())
+    study = Study.alone(world.features, world.known, selection, LinkSettings())
     pairs = pd.DataFrame({"feature": [2, 0, 1, 0], "label": [1, 0, 2, 1]})
     whole = rank_pairs(study, pairs, "discovery")
     monkeypatch.setattr("sci_interp.enrichment.ranking.MAX_PAIRS", 1)

@@ -78,7 +78,7 @@ def means_by_hand(axis, split, active, owned):
 
 def chunk_of(features, known, axis):
     selection = select_thresholds(features, known, n_threads=1)
-    study = Study(features, known, selection, LinkSettings(n_threads=1))
+    study = Study.alone(features, known, selection, LinkSettings(n_threads=1))
     pairs = pd.DataFrame({"feature": [0], "label": [0], "bin": [0]})
     return next(each_chunk(study, "discovery", pairs))
 
@@ -256,7 +256,9 @@ def test_pure_nulls_fire_in_at_most_q_of_runs():
     for run in range(n_runs):
         features, known = null_world(run)
         selection = select_thresholds(features, known)
-        study = Study(features, known, selection, LinkSettings(q=q, seed=run, n_permutations=400))
+        study = Study.alone(
+            features, known, selection, LinkSettings(q=q, seed=run, n_permutations=400)
+        )
         table = link_pairs(study).table
         whole = study.by_family[table["label"].to_numpy()]
         fired += bool(((table["class"] == "site") | (whole & (table["class"] == "record"))).any())
