@@ -225,7 +225,7 @@ def _format_table(found: pd.DataFrame, scenarios: Sequence[Scenario]) -> list[st
 
 
 def expected_rate(n_exchanged: int, level: float = LEVEL) -> float:
-    """Return how often local and swap null are rejected, if scores are normal and each null is exact.
+    """Return how often local and swap null fire together: normal scores, and each null exact.
 
     A label track that is exchanged among n blocks stays where it is in 1 of n draws, and the mean
     over all exchanges, which the shifts do not know, shares that much with the observed score. The

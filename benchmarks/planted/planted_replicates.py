@@ -17,6 +17,7 @@ from heldout_again import HELDOUT_AGAIN
 from heldout_worlds import HELDOUT_NULLS, HELDOUT_PROTEINS, HELDOUT_WEATHER
 from planted_counts import Half
 from planted_data import FRACTIONS, Dataset, PlantedAdapter, World
+from planted_judgeable import count_judgeable
 from planted_rules import (
     GRID_RULES,
     OURS,
@@ -174,6 +175,7 @@ def run_planted(planted: Planted, seed: int, replicate: int, folder: Path) -> di
             halves: dict[str, Half] = {half.split: half for half in counted.halves}
             found["intervals"] = score_intervals(world, result.table, population)
             found["units"] = score_units(world, result.table, population, halves)
+            found["judgeable"] = count_judgeable(world, result.tested, ours.linked, halves)
         if replicate < planted.n_candidates:
             begun = time.monotonic()
             candidates = si.surface(

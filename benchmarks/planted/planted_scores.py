@@ -24,6 +24,7 @@ __all__ = [
     "UNITS",
     "measure_population",
     "missed_by",
+    "record_counts",
     "score_calls",
     "score_candidates",
     "score_intervals",
@@ -162,14 +163,14 @@ def score_units(
     for at in range(len(feature)):
         half = halves[testing[at]]
         truth = population["f1"][row[int(feature[at]), int(label[at])]][bins[at]]
-        counts = _record_counts(half, int(feature[at]), int(label[at]), BIN_FLOORS[bins[at]])
+        counts = record_counts(half, int(feature[at]), int(label[at]), BIN_FLOORS[bins[at]])
         for unit, (value, error) in _errors(half, counts).items():
             found[unit][0] += bool(abs(value - truth) <= 1.96 * error)
             found[unit][1] += 1
     return found
 
 
-def _record_counts(half: Half, feature: int, label: int, floor: int) -> Ints:
+def record_counts(half: Half, feature: int, label: int, floor: int) -> Ints:
     """Return TP, X and Y of every record ``(3, n_records)``."""
     column = half.levels[:, [feature]].tocoo()
     active = column.row[column.data >= floor]

@@ -114,7 +114,30 @@ def format_linking(found: list[Found]) -> list[str]:
         cells = [str(cell) for cell in _of_rule(found, rule).values()]
         seconds = np.median([one["rules"][rule]["seconds"] for one in found])
         lines.append(f"| {rule} | {' | '.join(cells)} | {seconds:.1f} |")
-    return [*lines, "", *_format_traps(found), *_format_intervals(found), *_format_listed(found)]
+    return [
+        *lines,
+        *_format_judgeable(found),
+        *_format_traps(found),
+        *_format_intervals(found),
+        *_format_listed(found),
+    ]
+
+
+def _format_judgeable(found: list[Found]) -> list[str]:
+    """Return how many planted links can be judged, and the power among them."""
+    lines = [
+        "",
+        "Of the planted links, those that the protocol can judge (label in 8 families of each",
+        "half, both in 5, effective number of families 5), and our power among them:",
+        "",
+        "| kind | can be judged | called, of these |",
+        "|---" * 3 + "|",
+    ]
+    for kind in found[0]["judgeable"]:
+        pairs = [(one["judgeable"][kind], one["planted"].get(kind, 0)) for one in found]
+        share = ratio_of((counts[0], n) for counts, n in pairs)
+        lines.append(f"| {kind} | {share} | {ratio_of(counts[::-1] for counts, _ in pairs)} |")
+    return [*lines, ""]
 
 
 def _of_rule(found: list[Found], rule: str) -> dict[str, Mean]:
