@@ -19,6 +19,7 @@ from sci_interp.axis import TokenAxis
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "planted"))
 counts = pytest.importorskip("planted_counts")
 data = pytest.importorskip("planted_data")
+judgeable = pytest.importorskip("planted_judgeable")
 replicates = pytest.importorskip("planted_replicates")
 rules = pytest.importorskip("planted_rules")
 run_planted = pytest.importorskip("run_planted")
@@ -158,7 +159,7 @@ def test_intervals_are_asked_at_the_threshold_that_was_chosen(world, tmp_path):
     row = result.table[(result.table["feature"] == 0) & (result.table["label"] == "L0")].iloc[0]
     level = scores._floors(np.array([row["threshold"]]))[0]
     half = halves[row["direction"].split(" to ")[1]]
-    value, _ = scores._errors(half, scores._record_counts(half, 0, 0, level))["records"]
+    value, _ = scores._errors(half, scores.record_counts(half, 0, 0, level))["records"]
     assert value == pytest.approx(row["f1"])
 
 
@@ -199,6 +200,7 @@ def quick(monkeypatch):
             return {
                 "replicate": replicate, "seed": seed, "n_tokens": 10, "n_labels": 1, "gb": 0.5,
                 "planted": {"clear": 4, "noise": 2}, "rules": {rules.OURS: score}, "seconds": 0.1,
+                "judgeable": {"clear": [3, replicate]},
             }  # fmt: skip
 
         def format(self, found):
@@ -232,3 +234,19 @@ def test_the_report_has_every_number_with_its_error(quick, tmp_path):
     assert "| **our protocol** | 1.000 ± 0.000 | 2.50 ± 0.65 | 0.1 |" in text
     assert "| **our protocol** | 0.5000 |" in text
     assert "- date: 2001-01-01" in text
+    assert "| clear | 0.750 ± 0.000 | 0.500 ± 0.215 |" in text
+
+
+def test_links_that_few_families_show_cannot_be_judged(world, tmp_path, monkeypatch):
+    known = world.annotate(tmp_path / "annotations")
+    result = si.enrich(world.features, known, n_threads=1, progress=False)
+    called = rules.call_ours(world, result)
+    halves = {half.split: half for half in rules.Counted(world, known).halves}
+    found = judgeable.count_judgeable(world, result.tested, called, halves)
+    assert found["clear"] == [1, 1]
+    nobody = np.zeros_like(called)
+    assert judgeable.count_judgeable(world, result.tested, nobody, halves)["clear"] == [1, 0]
+    unknown = result.tested.assign(p=np.nan)
+    assert judgeable.count_judgeable(world, unknown, nobody, halves)["clear"] == [0, 0]
+    monkeypatch.setattr(judgeable, "FEWEST_SHOWING", 10**6)
+    assert judgeable.count_judgeable(world, result.tested, nobody, halves)["clear"] == [0, 0]
