@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sci_interp_weather.grib import import_projections_first
 from sci_interp_weather.opening import open_fields
 from sci_interp_weather.pressure_tracks import PressureTracker
 
@@ -62,6 +63,7 @@ def test_matthew_is_near_its_best_track(weather_data: Path, tracks) -> None:
 
 
 def test_tropical_storms_of_a_coarse_analysis(weather_data: Path, tracks) -> None:
+    import_projections_first()
     pytest.importorskip("cfgrib")
     fields = open_fields(weather_data / "fixtures" / "gfs.grb", variables=("msl",))
     found = known_systems.tropical_storms(fields, tracks, known_systems.GFS_STORMS)

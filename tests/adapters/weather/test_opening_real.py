@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from sci_interp.errors import InputError
+from sci_interp_weather.grib import import_projections_first
 from sci_interp_weather.opening import open_fields
 from sci_interp_weather.units import GRAVITY
 
@@ -61,6 +62,7 @@ def test_an_ensemble_has_members_not_times(weather_data):
 
 
 def test_one_grib_state_with_its_levels(weather_data, recwarn):
+    import_projections_first()
     pytest.importorskip("cfgrib")
     folder = weather_data / "fixtures"
     before = sorted(path.name for path in folder.iterdir())
