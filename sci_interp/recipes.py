@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,8 +19,11 @@ __all__ = ["Last", "Recipe"]
 _Value = TypeVar("_Value")
 
 
-class Last(Generic[_Value]):
-    """What a process made last: the tasks of one verb open the same things."""
+class Last(threading.local, Generic[_Value]):
+    """What a thread made last: the tasks of one verb open the same things.
+
+    Networks with hooks, and stores that keep what they read last, are not for two threads at once.
+    """
 
     def __init__(self) -> None:
         self._found: tuple[str, _Value] | None = None
@@ -98,7 +102,7 @@ class Recipe:
         return adapter, dataset
 
     def open_once(self) -> tuple[Adapter, Dataset]:
-        """Return what :meth:`open` does; the last recipe of a process is opened once."""
+        """Return what :meth:`open` does; the last recipe of a thread is opened once."""
         return _opened.get(self.key, self.open)
 
 

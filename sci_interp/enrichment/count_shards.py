@@ -6,7 +6,6 @@ plan. What no worker counted is counted by who adds up.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -180,7 +179,7 @@ class _CountTask:
     numbers: range
 
     def __call__(self) -> None:
-        counts = _opened.last.get(f"{self.out} {self.key}", self._open)
+        counts = _last.get(f"{self.out} {self.key}", self._open)
         assert counts.parts is not None
         counts.parts.require_key(self.key)
         counts.make_parts(self.numbers)
@@ -189,14 +188,7 @@ class _CountTask:
         return SourceCounts(self.open_features(), self.open_known(), self.plan, self.out)
 
 
-class _Opened(threading.local):
-    """What a thread opened last: stores keep what they read last, which threads must not share."""
-
-    def __init__(self) -> None:
-        self.last: Last[SourceCounts] = Last()
-
-
-_opened = _Opened()
+_last: Last[SourceCounts] = Last()
 
 
 def _feature_opener(source: FeatureSource) -> Callable[[], FeatureSource]:

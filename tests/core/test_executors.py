@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -133,6 +134,19 @@ def test_what_was_made_last_is_made_once():
     for key in ("a", "a", "b", "b", "a"):
         assert last.get(key, lambda key=key: made.append(key) or key.upper()) == key.upper()
     assert made == ["a", "b", "a"]
+
+
+def test_threads_share_nothing_that_was_made_last():
+    last, barrier = Last(), threading.Barrier(4)
+
+    def ask(_):
+        barrier.wait()
+        return [last.get("a", object) for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(4)))
+    assert all(len(set(map(id, of_thread))) == 1 for of_thread in found)
+    assert len({id(of_thread[0]) for of_thread in found}) == 4
 
 
 def test_a_recipe_opens_what_it_says_and_its_controls():
