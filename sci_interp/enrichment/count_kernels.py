@@ -72,17 +72,22 @@ def add_labels(
     n_instances: Ints,
 ) -> None:
     """Walk the runs of labels ``part[0]:part[1]``."""
+    indptr, feature, value, bin_of = (
+        activity.indptr, activity.feature, activity.level, activity.bin_of
+    )  # fmt: skip
     n_features = tokens.shape[1]
     seen = np.full(activity.known.shape[1], -1, np.int64)  # the label that saw a token last
-    # Of every feature, the instance that saw it last, and its largest bin there: n * 256 + bin.
-    largest = np.full(n_features, -1, np.int64)
-    number = 0
+    # Largest bin of every feature in the instance, plus 1, and the features that have one. They
+    # are listed without a branch, which would be guessed wrongly half of the time.
+    largest = np.zeros(n_features, np.uint8)
+    met = np.empty(n_features + 1, np.uint32)
+    n_met = 0
     shared = np.zeros((2, *tokens.shape[1:]), tokens.dtype)
     for label in range(part[0], part[1]):
         known = activity.known[group[label]]
         n_entries = 0
         for run in range(spans.bounds[label], spans.bounds[label + 1]):
-            n_entries += activity.indptr[spans.stop[run]] - activity.indptr[spans.start[run]]
+            n_entries += indptr[spans.stop[run]] - indptr[spans.start[run]]
         is_shared = n_entries > shared.size // WORTH_SHARING
         of_tokens = shared[0] if is_shared else tokens[label]
         of_instances = shared[1] if is_shared else instances[label]
@@ -96,20 +101,22 @@ def add_labels(
                 fresh = known[token] if seen[token] != label else 0
                 seen[token] = label
                 n_positive[label] += fresh
-                for entry in range(activity.indptr[token], activity.indptr[token + 1]):
-                    at = activity.feature[entry]
-                    level = activity.bin_of[activity.level[entry]]
+                for entry in range(np.uint64(indptr[token]), np.uint64(indptr[token + 1])):
+                    at = feature[entry]
+                    level = bin_of[value[entry]]
                     of_tokens[at, level] += fresh
-                    before, now = largest[at], number + level
-                    if now > before:
-                        largest[at] = now
-                        of_instances[at, level] += 1
-                        if before >= number:
-                            of_instances[at, before - number] -= 1
+                    before = largest[at]
+                    met[n_met] = at
+                    n_met += before == 0
+                    largest[at] = max(before, level + np.uint8(1))
             if run + 1 == end or spans.instance[run + 1] != spans.instance[run]:
                 n_instances[label] += any_known
                 any_known = False
-                number += 256
+                for number in range(n_met):
+                    at = met[number]
+                    of_instances[at, largest[at] - np.uint8(1)] += 1
+                    largest[at] = 0
+                n_met = 0
         if is_shared:
             tokens[label] += shared[0]
             instances[label] += shared[1]
