@@ -149,6 +149,8 @@ def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chun
     first, last = study.features.axis.token_range([split])
     size = max(1, ENTRY_BYTES * study.settings.max_entries // (last - first))
     chosen = np.unique(pairs["feature"].to_numpy(np.int64))
+    if study.features.n_features <= size:  # Then they serve whatever is asked next, too.
+        chosen = np.arange(study.features.n_features)
     for begin in range(0, len(chosen), size):
         part = chosen[begin : begin + size]
         rows = study.held.rows(study.features, split, part, study.selection.floors)

@@ -60,33 +60,31 @@ def _trace_source(
     feature = rows["feature"].to_numpy(np.int64)
     if not own:
         feature = np.array([_choose(study, way, int(at)) for at in label], np.int64)
-    selection, parts = study.selection, []
-    for group in np.unique(selection.group[label]):
-        mine = np.flatnonzero((selection.group[label] == group) & (feature >= 0))
-        if len(mine) == 0:
-            continue
-        positive, known = count_levels(
-            study.features,
-            study.known,
-            way.testing,
-            feature=feature[mine],
-            label=label[mine],
-            n_threads=study.settings.n_threads,
-        )
-        total = selection.n_positive[way.testing][label[mine]]
-        prevalence = total / max(int(selection.n_known[way.testing][group]), 1)
-        for at, pair in enumerate(mine):
-            points = _points(positive[at], known[at], int(total[at]))
-            parts.append(
-                points.assign(
-                    source=name,
-                    label=study.known.labels[int(label[pair])].name,
-                    feature=int(feature[pair]),
-                    direction=way.name,
-                    prevalence=prevalence[at],
-                )[list(CURVE_COLUMNS)]
-            )
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    selection, mine = study.selection, np.flatnonzero(feature >= 0)
+    if len(mine) == 0:
+        return pd.DataFrame()
+    label, feature = label[mine], feature[mine]
+    positive, known = count_levels(
+        study.features,
+        study.known,
+        way.testing,
+        feature=feature,
+        label=label,
+        n_threads=study.settings.n_threads,
+    )
+    total = selection.n_positive[way.testing][label]
+    n_known = selection.n_known[way.testing][selection.group[label]]
+    parts = [
+        _points(positive[at], known[at], int(total[at])).assign(
+            source=name,
+            label=study.known.labels[int(label[at])].name,
+            feature=int(feature[at]),
+            direction=way.name,
+            prevalence=total[at] / max(int(n_known[at]), 1),
+        )[list(CURVE_COLUMNS)]
+        for at in range(len(mine))
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _choose(study: Study, way: Direction, label: int) -> int:

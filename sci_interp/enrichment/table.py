@@ -157,10 +157,11 @@ def build_table(study: Study, links: Links, *, n_bootstrap: int) -> pd.DataFrame
     rows before others; then they are sorted by the hybrid F1 on the half that chose.
     """
     pairs = _reported(study.selection, links)
+    # The last direction first: what the test read of its half is still held.
     parts = [
         _measure(study, pairs[pairs["direction"] == way.number], way.number, n_bootstrap)
-        for way in DIRECTIONS
-    ]
+        for way in reversed(DIRECTIONS)
+    ][::-1]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     table = _replicate(study, table, n_bootstrap)
     return sort_rows(table)
