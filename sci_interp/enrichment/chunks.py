@@ -151,6 +151,8 @@ def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chun
     chosen = np.unique(pairs["feature"].to_numpy(np.int64))
     if study.features.n_features <= size:  # Then they serve whatever is asked next, too.
         chosen = np.arange(study.features.n_features)
+    elif len(chosen) > size:  # The rows before are let go of after the next are read.
+        size = max(1, size // 2)
     for begin in range(0, len(chosen), size):
         part = chosen[begin : begin + size]
         rows = study.held.rows(study.features, split, part, study.selection.floors)
@@ -215,11 +217,12 @@ def _each_list_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) -> 
     lowest = pairs["bin"].to_numpy(np.uint8)[begin]
     n_entries = entries_of[chosen, lowest]
     bounds = np.append(begin, len(pairs))
+    most = study.settings.max_entries
+    if n_entries.sum() > most:  # The chunk before is let go of after the next is read.
+        most //= 2
     first = 0
     while first < len(chosen):
-        fits = np.searchsorted(
-            np.cumsum(n_entries[first:]), study.settings.max_entries, side="right"
-        )
+        fits = np.searchsorted(np.cumsum(n_entries[first:]), most, side="right")
         last = first + max(1, int(fits))
         part = slice(first, last)
         entries = read_entries(

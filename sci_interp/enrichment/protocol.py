@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from sci_interp.allocator import release_free_memory
 from sci_interp.axis import TokenAxis
 from sci_interp.differences import first_difference
 from sci_interp.errors import InputError, StoreError
@@ -43,7 +44,7 @@ __all__ = ["enrich", "enrich_share", "require_inputs"]
 
 Protocol = Literal["two-stage", "interplm"]
 #: Bytes of annotations that are kept in memory, for an entry that is held at once.
-KEPT_PER_ENTRY = 4
+KEPT_PER_ENTRY = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,6 +346,7 @@ def _link_sources(
     for name, counted in counts.items():
         held.drop_rows()
         selection = choose_thresholds(counted)
+        release_free_memory()
         study = Study(counted.features, counted.known, selection, test, held)
         yield
         links = link_pairs(study) if tested else untested_links()
