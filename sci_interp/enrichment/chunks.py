@@ -235,6 +235,7 @@ def _each_list_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) -> 
         )
         release_free_memory()
         yield _chunk(tracks, entries, chosen[part], pairs.iloc[bounds[first] : bounds[last]])
+        del entries
         release_free_memory()
         first = last
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sci_interp.allocator import release_free_memory
 from sci_interp.axis import TokenAxis
 from sci_interp.codes import Codes
 from sci_interp.schema import BIN_FLOORS, Split
@@ -307,6 +308,7 @@ def count_records(
             n_threads=n_threads or default_threads(),
             active=active,
         )
+        release_free_memory()
 
 
 def _slice_tokens(features: FeatureSource, records: range) -> int:

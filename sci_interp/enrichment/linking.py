@@ -8,6 +8,7 @@ and the findings are united.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,7 @@ def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> _Screened:
         unjudged.append(piece[~spread])
         fine = spread & (robust.p < SCREEN_P)
         passed.append(piece[fine].assign(statistic=robust.statistic[fine]))
+        del entries  # before the next are read
     return _Screened(
         _strongest(pd.concat(passed, ignore_index=True), study.settings.n_per_label),
         pd.concat(unjudged, ignore_index=True)[["feature", "label"]],
@@ -192,12 +194,13 @@ def _permute_once(
     settings = PermutationTest(n_draws, test.seed, way.number, test.q / 2, test.n_threads)
     columns = ("kish", *(f"p_{null}" for null in NULLS), "p_region", "p")
     empty = survivors.iloc[:0].assign(**{column: np.zeros(0) for column in columns})
-    chunks = each_chunk(study, way.testing, survivors)
-    parts = [_permute_chunk(study, chunk, settings) for chunk in chunks]
+    # A map lets go of a chunk before the next is read.
+    work = partial(_permute_chunk, study, settings)
+    parts = list(map(work, each_chunk(study, way.testing, survivors)))
     return pd.concat([part for part in parts if len(part)] or [empty], ignore_index=True)
 
 
-def _permute_chunk(study: Study, chunk: Chunk, settings: PermutationTest) -> pd.DataFrame:
+def _permute_chunk(study: Study, settings: PermutationTest, chunk: Chunk) -> pd.DataFrame:
     tracks, entries, pairs, piece = chunk
     robust = score_pairs(entries, tracks, pairs, n_threads=settings.n_threads)
     spread = np.flatnonzero(robust.kish >= MIN_KISH)

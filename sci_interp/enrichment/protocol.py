@@ -44,7 +44,7 @@ __all__ = ["enrich", "enrich_share", "require_inputs"]
 
 Protocol = Literal["two-stage", "interplm"]
 #: Bytes of annotations that are kept in memory, for an entry that is held at once.
-KEPT_PER_ENTRY = 2
+KEPT_PER_ENTRY = 1
 
 
 @dataclass(frozen=True, eq=False)
