@@ -174,19 +174,19 @@ def _each_block(
 ) -> Iterator[tuple[LabelTracks, pd.DataFrame]]:
     """Yield the tracks of blocks of labels, and the pairs of each.
 
-    Where the tracks of a whole group fit in memory, they are read for all sources together.
+    Where the tracks of a whole group fit beside those held, they are read for all sources together.
     """
-    axis, most = study.features.axis, study.settings.most_numbers
     group = study.selection.group[pairs["label"].to_numpy(np.int64)]
     for of_group in np.unique(group).tolist():
         mine = pairs[group == of_group]
         every = np.flatnonzero(study.selection.group == of_group)
         n_numbers = int(_track_numbers(study, split, every).sum())
-        if n_numbers <= most:
-            yield study.held.tracks(axis, split, of_group, every, n_numbers), mine
+        held = study.held.tracks(split, of_group, every, n_numbers)
+        if held is not None:
+            yield held, mine
             continue
         for labels in _label_blocks(study, split, np.unique(mine["label"].to_numpy(np.int64))):
-            tracks = read_labels(axis, study.known, split, of_group, labels)
+            tracks = read_labels(study.features.axis, study.known, split, of_group, labels)
             release_free_memory()
             yield tracks, mine[mine["label"].isin(labels)]
 

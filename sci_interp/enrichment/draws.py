@@ -18,6 +18,8 @@ from .kernel import compiled, next_below
 from .units import Units
 
 __all__ = [
+    "N_SHIFTS",
+    "TIE",
     "Deck",
     "ScoreTable",
     "count_exceedances",
@@ -27,6 +29,7 @@ __all__ = [
     "observe",
     "seed_decks",
     "shuffle_strata",
+    "studentise",
 ]
 
 Ints = NDArray[np.int64]

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.allocator import release_free_memory
-from sci_interp.axis import TokenAxis
 from sci_interp.schema import Split
 from sci_interp.source import FeatureSource
 
@@ -42,15 +41,11 @@ class Held:
         self._tracks: dict[tuple[Split, int], LabelTracks] = {}
         self._rows: tuple[FeatureSource, Rows] | None = None
 
-    def tracks(
-        self, axis: TokenAxis, split: Split, group: int, labels: Ints, n_numbers: int
-    ) -> LabelTracks:
-        """Return the tracks of all labels of a group, and keep them if they fit.
+    def tracks(self, split: Split, group: int, labels: Ints, n_numbers: int) -> LabelTracks | None:
+        """Return the tracks of all labels of a group; None where they do not fit beside others.
 
         Parameters
         ----------
-        axis
-            The records.
         split, group
             Split and group.
         labels : (n_labels,) int64
@@ -58,14 +53,14 @@ class Held:
         n_numbers
             Integers that their tracks take.
         """
-        found = self._tracks.get((split, group))
-        if found is None:
-            found = read_labels(axis, self._known, split, group, labels)
+        if (split, group) not in self._tracks:
+            if n_numbers > self._free:
+                return None
+            self._free -= n_numbers
+            found = read_labels(self._known.axis, self._known, split, group, labels)
             release_free_memory()
-            if n_numbers <= self._free:
-                self._free -= n_numbers
-                self._tracks[split, group] = found
-        return found
+            self._tracks[split, group] = found
+        return self._tracks[split, group]
 
     def rows(
         self, features: FeatureSource, split: Split, chosen: Ints, floors: Sequence[int]
