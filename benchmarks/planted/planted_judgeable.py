@@ -1,8 +1,9 @@
 """Which planted links the protocol can judge at all, and which of these it calls.
 
-A label in fewer than eight families of a half, or a link that fewer than five families of a half
-can show, is not identifiable whatever its strength; so is one that the result says so of: its
-effective number of families is below five. Power among all planted links counts these as missed.
+A label in fewer than eight families of a half, or a link that fewer than five families of either
+half can show, is not identifiable whatever its strength; so is one that the result says so of: its
+effective number of families is below five where it was tested. Power among all planted links counts
+these as missed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from planted_scores import record_counts
 
 __all__ = ["FEWEST_SHOWING", "FEWEST_WITH_LABEL", "count_judgeable"]
 
-#: Families of a half that the protocol asks for: with the label, and with both.
+#: Families that the protocol asks for: with the label in both halves, with both in one of them.
 FEWEST_WITH_LABEL, FEWEST_SHOWING = 8, 5
 
 
@@ -43,10 +44,8 @@ def count_judgeable(
         for label, feature in np.argwhere(world.of_kind(kind)):
             name = world.labels[label].name
             shown = [_families(half, int(feature), int(label)) for half in halves.values()]
-            can_be = all(
-                n_label >= FEWEST_WITH_LABEL and n_both >= FEWEST_SHOWING
-                for n_both, n_label in shown
-            )
+            n_both, n_label = np.array(shown).T
+            can_be = n_label.min() >= FEWEST_WITH_LABEL and n_both.max() >= FEWEST_SHOWING
             if called[label, feature] or (can_be and (name, int(feature)) not in refused):
                 counts[0] += 1
                 counts[1] += bool(called[label, feature])

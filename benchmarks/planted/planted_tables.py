@@ -128,7 +128,7 @@ def _format_judgeable(found: list[Found]) -> list[str]:
     lines = [
         "",
         "Of the planted links, those that the protocol can judge (label in 8 families of each",
-        "half, both in 5, effective number of families 5), and our power among them:",
+        "half; both in 5 of one half, effective number 5 there), and our power among them:",
         "",
         "| kind | can be judged | called, of these |",
         "|---" * 3 + "|",

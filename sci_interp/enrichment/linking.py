@@ -29,9 +29,10 @@ Ints = NDArray[np.int64]
 
 #: A label needs this many families with an event in each half.
 MIN_EVENT_FAMILIES = 8
-#: A pair needs this effective number of families (Kish) in each half.
+#: A pair needs this effective number of families (Kish) in the half that tests it.
 MIN_KISH = 5.0
-#: One-sided p of the robust t below which a pair goes on to the other half.
+#: One-sided p of the robust t below which a pair goes on to the other half. T of k equal
+#: families is at most sqrt(k): no handful passes, so that no effective number is asked for there.
 SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5
@@ -122,10 +123,10 @@ def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> _Screened:
     passed, unjudged = [empty], [candidates[~enough]]
     for tracks, entries, pairs, piece in each_chunk(study, way.selecting, candidates[enough]):
         robust = score_pairs(entries, tracks, pairs, n_threads=study.settings.n_threads)
-        spread = robust.kish >= MIN_KISH
-        reasons[TOO_CONCENTRATED] += int((~spread).sum())
-        unjudged.append(piece[~spread])
-        fine = spread & (robust.p < SCREEN_P)
+        fine = robust.p < SCREEN_P
+        too_few = ~fine & (robust.kish < MIN_KISH)
+        reasons[TOO_CONCENTRATED] += int(too_few.sum())
+        unjudged.append(piece[too_few])
         passed.append(piece[fine].assign(statistic=robust.statistic[fine]))
         del entries  # before the next are read
     return _Screened(

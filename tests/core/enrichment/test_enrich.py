@@ -17,11 +17,12 @@ from scipy import stats
 from sci_interp.adapter import Label
 from sci_interp.axis import TokenAxis
 from sci_interp.enrichment import calibrate, enrich, format_table, load_enrichment
-from sci_interp.enrichment.chunks import LinkSettings, Study
+from sci_interp.enrichment.chunks import LinkSettings, Study, each_chunk
 from sci_interp.enrichment.intervals import bootstrap_pairs
 from sci_interp.enrichment.linking import link_pairs
 from sci_interp.enrichment.measures import Confusion
 from sci_interp.enrichment.memory import MemoryAnnotations, load_annotations, without_nuisances
+from sci_interp.enrichment.scores import score_pairs
 from sci_interp.enrichment.selection import (
     COUNTED,
     DIRECTIONS,
@@ -365,6 +366,37 @@ def test_always_on_is_a_reference_and_passes_no_feature():
         selection.confusion(0, "test", np.array([0]), 0).hybrid_f1[0],
     )
     assert pd.isna(reference["n_tested"])
+
+
+def _kish_of_the_first_pair(study, split):
+    pair = pd.DataFrame({"feature": [0], "label": [0], "bin": [0]})
+    ((tracks, entries, pairs, _),) = each_chunk(study, split, pair)
+    return score_pairs(entries, tracks, pairs, n_threads=1).kish[0]
+
+
+def test_the_half_that_only_nominates_may_rest_on_few_families():
+    rng = np.random.default_rng(8)
+    axis = planted.build_axis(rng, 80, largest=1, length=(60, 80))
+    starts, first = axis.record_starts, axis.record_range(["test"])[0]
+    # Four long runs and many short ones in discovery, equal runs in test.
+    width = [30 if record < 4 else 2 if record < first else 8 for record in range(len(starts) - 1)]
+    begins = [int(start) + int(rng.integers(0, 30)) for start in starts[:-1]]
+    runs = [(begin, begin + n) for begin, n in zip(begins, width, strict=True)]
+    world = planted.make_world(rng, axis, [runs], [planted.paint(axis, runs)])
+    codes = planted.to_codes(200 * (world.level > 0).astype(np.uint8))
+    features = replace(world.features, codes=codes)
+    result = enrich(features, world.known, **FAST)
+    study = Study.alone(
+        features,
+        world.known,
+        select_thresholds(features, world.known),
+        LinkSettings(n_permutations=200, max_permutations=200),
+    )
+    kish = {split: _kish_of_the_first_pair(study, split) for split in ("discovery", "test")}
+    assert kish["discovery"] < 5 < kish["test"]
+    assert list(result.tested["direction"]) == [DIRECTIONS[0].name]
+    assert list(result.table["class"]) == ["site"]
+    assert sum(result.not_identifiable["features"].values()) == 1
 
 
 def test_too_few_families_are_not_identifiable():
