@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +96,7 @@ class FeatureStore:
         self._files = shards.group_files(manifest.files, depth=2)
         self._verified: set[int] = set()
         self._cache: OrderedDict[int, Codes] = OrderedDict()
+        self._lock = Lock()
 
     @classmethod
     def open(cls, path: Path | str) -> FeatureStore:
@@ -181,23 +183,24 @@ class FeatureStore:
         return tabulate_features(self, self.scale, adapter, dataset, **given)
 
     def _shard(self, index: int) -> Codes:
-        if index not in self._cache:
-            name = shard_name(index)
-            is_new = index not in self._verified
-            if is_new:
-                shards.verify_folder(self.path, name, self._files.get(name, {}))
-            arrays = shards.read_group(self.path / name, ("indptr", "feature", "value"))
-            codes = Codes(arrays["indptr"], arrays["feature"], arrays["value"])
-            if is_new:
-                start, stop = self._shards[index]
-                if not _is_valid(codes, stop - start, self.n_features):
-                    raise StoreError(f"{self.path / name} holds no compressed sparse rows")
-                self._verified.add(index)
-            self._cache[index] = codes
-            while len(self._cache) > 2:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(index)
-        return self._cache[index]
+        with self._lock:  # Several threads may read, each its own shards.
+            if index not in self._cache:
+                name = shard_name(index)
+                is_new = index not in self._verified
+                if is_new:
+                    shards.verify_folder(self.path, name, self._files.get(name, {}))
+                arrays = shards.read_group(self.path / name, ("indptr", "feature", "value"))
+                codes = Codes(arrays["indptr"], arrays["feature"], arrays["value"])
+                if is_new:
+                    start, stop = self._shards[index]
+                    if not _is_valid(codes, stop - start, self.n_features):
+                        raise StoreError(f"{self.path / name} holds no compressed sparse rows")
+                    self._verified.add(index)
+                self._cache[index] = codes
+                while len(self._cache) > 2:
+                    self._cache.popitem(last=False)
+            self._cache.move_to_end(index)
+            return self._cache[index]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,10 @@ from sci_interp.schema import MAX_ENTRIES, Split
 from sci_interp.source import FeatureSource
 
 from .entries import ENTRY_BYTES, Entries, read_entries
-from .held import Held
+from .held import Held, HeldRows
 from .inputs import KnownSource
 from .kernel import default_threads
+from .lanes import Allowance
 from .scores import PairList
 from .selection import Selection
 from .significance import Dependence
@@ -80,13 +81,31 @@ class LinkSettings:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """One source of features under test, and what is held of it and of the annotations."""
+    """One source of features under test, and what is held of it and of the annotations.
+
+    Attributes
+    ----------
+    features, known
+        The codes, and the annotations.
+    selection : Selection
+        Thresholds and counts.
+    settings : LinkSettings
+        Settings of the test.
+    held : Held
+        What all sources share.
+    allowance : Allowance
+        Entries that all sources under work may hold.
+    rows : HeldRows
+        What the lane holds that works on this source.
+    """
 
     features: FeatureSource
     known: KnownSource
     selection: Selection
     settings: LinkSettings
     held: Held
+    allowance: Allowance
+    rows: HeldRows
 
     @classmethod
     def alone(
@@ -98,7 +117,9 @@ class Study:
     ) -> Study:
         """Return a study of a source that shares nothing with others."""
         held = Held(known, most_numbers=settings.most_numbers)
-        return cls(features, known, selection, settings, held)
+        allowance = Allowance(settings.max_entries)
+        rows = HeldRows(allowance)
+        return cls(features, known, selection, settings, held, allowance, rows)
 
     @property
     def by_family(self) -> NDArray[np.bool_]:
@@ -132,6 +153,8 @@ class Chunk(NamedTuple):
 def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chunk]:
     """Yield pairs with their tracks in one split: labels in blocks, features in chunks.
 
+    A chunk may be used until the next is asked for.
+
     Parameters
     ----------
     study
@@ -151,11 +174,9 @@ def each_chunk(study: Study, split: Split, pairs: pd.DataFrame) -> Iterator[Chun
     chosen = np.unique(pairs["feature"].to_numpy(np.int64))
     if study.features.n_features <= size:  # Then they serve whatever is asked next, too.
         chosen = np.arange(study.features.n_features)
-    elif len(chosen) > size:  # The rows before are let go of after the next are read.
-        size = max(1, size // 2)
     for begin in range(0, len(chosen), size):
         part = chosen[begin : begin + size]
-        rows = study.held.rows(study.features, split, part, study.selection.floors)
+        rows = study.rows.read(study.features, split, part, study.selection.floors)
         for tracks, listed in _each_block(study, split, pairs[pairs["feature"].isin(part)]):
             yield _chunk(tracks, rows.at(tracks, part), part, listed)
             release_free_memory()
@@ -218,26 +239,31 @@ def _each_list_chunk(study: Study, tracks: LabelTracks, pairs: pd.DataFrame) -> 
     n_entries = entries_of[chosen, lowest]
     bounds = np.append(begin, len(pairs))
     most = study.settings.max_entries
+    n_held = min(int(n_entries.sum()), most)
     if n_entries.sum() > most:  # The chunk before is let go of after the next is read.
         most //= 2
-    first = 0
-    while first < len(chosen):
-        fits = np.searchsorted(np.cumsum(n_entries[first:]), most, side="right")
-        last = first + max(1, int(fits))
-        part = slice(first, last)
-        entries = read_entries(
-            study.features,
-            tracks,
-            chosen=chosen[part],
-            lowest_bin=lowest[part],
-            n_entries=n_entries[part],
-            floors=study.selection.floors,
-        )
-        release_free_memory()
-        yield _chunk(tracks, entries, chosen[part], pairs.iloc[bounds[first] : bounds[last]])
-        del entries
-        release_free_memory()
-        first = last
+    taken = study.allowance.take(n_held, study.rows.drop)
+    try:
+        first = 0
+        while first < len(chosen):
+            fits = np.searchsorted(np.cumsum(n_entries[first:]), most, side="right")
+            last = first + max(1, int(fits))
+            part = slice(first, last)
+            entries = read_entries(
+                study.features,
+                tracks,
+                chosen=chosen[part],
+                lowest_bin=lowest[part],
+                n_entries=n_entries[part],
+                floors=study.selection.floors,
+            )
+            release_free_memory()
+            yield _chunk(tracks, entries, chosen[part], pairs.iloc[bounds[first] : bounds[last]])
+            del entries
+            release_free_memory()
+            first = last
+    finally:
+        study.allowance.give(taken)
 
 
 def _chunk(tracks: LabelTracks, entries: Entries, chosen: Ints, pairs: pd.DataFrame) -> Chunk:

@@ -7,12 +7,14 @@ for the label on the half that chose. Curves are measured on the other half, tok
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from .chunks import Study
+from .lanes import MOST_LANES
 from .ranking import count_levels
 from .selection import DIRECTIONS, Direction
 
@@ -43,11 +45,17 @@ def trace_curves(table: pd.DataFrame, studies: Mapping[str, Study]) -> pd.DataFr
         begins at the highest threshold that any token reaches and ends where any activity counts.
     """
     first = table[~table["nuisance"].astype(bool)].drop_duplicates("label_number")
-    parts = [
-        _trace_source(name, study, first[first["direction"] == way.name], way, own=at == 0)
-        for at, (name, study) in enumerate(studies.items())
-        for way in DIRECTIONS
-    ]
+    own = next(iter(studies))
+    tasks = [(name, study, way) for name, study in studies.items() for way in DIRECTIONS]
+
+    def trace(task: tuple[str, Study, Direction]) -> pd.DataFrame:
+        name, study, way = task
+        return _trace_source(
+            name, study, first[first["direction"] == way.name], way, own=name == own
+        )
+
+    with ThreadPoolExecutor(MOST_LANES) as pool:
+        parts = list(pool.map(trace, tasks))
     empty = pd.DataFrame({name: np.zeros(0) for name in CURVE_COLUMNS})
     found = [part for part in parts if len(part)]
     return pd.concat(found, ignore_index=True) if found else empty

@@ -22,7 +22,7 @@ from .kernel import compiled
 from .tracks import LabelTracks
 from .units import known_coordinate
 
-__all__ = ["ENTRY_BYTES", "Entries", "Rows", "read_entries", "read_rows"]
+__all__ = ["ENTRY_BYTES", "Entries", "Rows", "read_entries", "read_rows", "row_bytes"]
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -102,7 +102,19 @@ class Rows:
         )
 
 
-def read_rows(features: FeatureSource, split: Split, chosen: Ints, floors: Sequence[int]) -> Rows:
+def row_bytes(features: FeatureSource, split: Split) -> int:
+    """Return how long the rows of a split are."""
+    origin, end = features.axis.token_range([split])
+    return -(-(end - origin) // WORD) * WORD
+
+
+def read_rows(
+    features: FeatureSource,
+    split: Split,
+    chosen: Ints,
+    floors: Sequence[int],
+    buffer: Bytes | None = None,
+) -> Rows:
     """Read the activity of some features at every token of a split, slice by slice.
 
     Parameters
@@ -113,9 +125,13 @@ def read_rows(features: FeatureSource, split: Split, chosen: Ints, floors: Seque
         Features, ascending.
     floors
         Lowest level of each bin.
+    buffer : (n_chosen * row_bytes,) uint8, optional
+        Memory of the rows.
     """
     origin, end = features.axis.token_range([split])
-    level = np.zeros((len(chosen), -(-(end - origin) // WORD) * WORD), np.uint8)
+    shape = (len(chosen), row_bytes(features, split))
+    level = (np.empty(shape[0] * shape[1], np.uint8) if buffer is None else buffer).reshape(shape)
+    level[:, end - origin :] = 0
     place = _places(features.n_features, chosen)
     marks = bin_of_level(floors) + np.uint8(1)
     for start, _, codes in read_ahead(features, iterate_slices(features.axis, split)):

@@ -13,7 +13,6 @@ truth.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from sci_interp.schema import SPLITS, Split
 
 from .chunks import Study, each_chunk
 from .entries import Entries
+from .held import Resamples
 from .kernel import run_ranges
 from .measures import Confusion
 from .scores import PairList, count_families, count_label_families
@@ -37,7 +37,7 @@ MEASURES = ("log_odds", "f1", "hybrid_f1")
 #: Fewest families that degrees of freedom are taken of.
 FEWEST = 4
 #: Numbers of one temporary array.
-MAX_NUMBERS = 2**16
+MAX_NUMBERS = 2**18
 
 
 def bootstrap_pairs(
@@ -75,11 +75,11 @@ def bootstrap_pairs(
             continue
         if tracks is not current:
             current = tracks
-            weights = _resample(study, tracks, n_families, n_bootstrap)
-            labels = _count_labels(tracks, weights)
+            make = partial(_resample, study, tracks, n_bootstrap)
+            labels = study.held.resamples(tracks, n_bootstrap, make)
         found = np.empty((len(piece), len(columns)))
         data = (entries, tracks, listed)
-        work = partial(_bootstrap_range, data, weights, labels, study.selection.unit, level, found)
+        work = partial(_bootstrap_range, data, labels, study.selection.unit, level, found)
         size = max(1, MAX_NUMBERS // max(3 * n_families, n_bootstrap))
         run_ranges(work, len(piece), size=size, n_threads=study.settings.n_threads)
         result.loc[piece.index] = found
@@ -88,8 +88,7 @@ def bootstrap_pairs(
 
 def _bootstrap_range(
     data: tuple[Entries, LabelTracks, PairList],
-    weights: NDArray[np.uint8],
-    labels: _LabelCounts,
+    labels: Resamples,
     unit: int,
     level: float,
     found: Floats,
@@ -100,44 +99,27 @@ def _bootstrap_range(
     entries, tracks, listed = data
     part = listed.part(start, stop)
     counts = count_families(entries, tracks, part, n_threads=1)
-    drawn = np.stack([_multiply(weights, each).T for each in counts])
+    n_families, n_pairs = counts.shape[1:]
+    side_by_side = counts.transpose(1, 0, 2).reshape(n_families, 3 * n_pairs)
+    drawn = _multiply(labels.weights, side_by_side).T.reshape(3, n_pairs, -1)
     resampled = _measure(drawn, labels.totals[:, part.label], unit)
     n_effective = _effective_families(counts, labels, part.label, unit)
     found[start:stop] = _ends(resampled, n_effective, level)
 
 
-def _resample(
-    study: Study, tracks: LabelTracks, n_families: int, n_bootstrap: int
-) -> NDArray[np.uint8]:
-    """Return how often each family is drawn ``(n_bootstrap, n_families)``."""
+def _resample(study: Study, tracks: LabelTracks, n_bootstrap: int) -> Resamples:
+    """Draw families, and count what labels have in each resample."""
+    n_families = len(tracks.units.first) - 1
     group = int(study.selection.group[tracks.labels[0]])
     random = np.random.default_rng([study.settings.seed, SPLITS.index(tracks.split), group])
     weights = np.empty((n_bootstrap, n_families), np.uint8)
     for row in range(n_bootstrap):
         drawn = np.bincount(random.integers(0, n_families, n_families), minlength=n_families)
         weights[row] = np.minimum(drawn, 255)
-    return weights
+    return _count_labels(tracks, weights)
 
 
-class _LabelCounts(NamedTuple):
-    """What labels have in families and resamples; the three are n, Y and instances.
-
-    Attributes
-    ----------
-    totals : (3, n_labels, n_bootstrap) float64
-        In resamples.
-    known : (n_families,) float32
-        n of every family, the same for all labels.
-    owned : (2, n_labels, n_families) float32
-        Y and instances of every family.
-    """
-
-    totals: Floats
-    known: NDArray[np.float32]
-    owned: NDArray[np.float32]
-
-
-def _count_labels(tracks: LabelTracks, weights: NDArray[np.uint8]) -> _LabelCounts:
+def _count_labels(tracks: LabelTracks, weights: NDArray[np.uint8]) -> Resamples:
     n_labels, n_families = len(tracks.labels), weights.shape[1]
     size = max(1, MAX_NUMBERS // n_families)
     totals = np.empty((3, n_labels, len(weights)))
@@ -149,11 +131,11 @@ def _count_labels(tracks: LabelTracks, weights: NDArray[np.uint8]) -> _LabelCoun
         known, owned[:, start:stop] = counts[0, 0].astype(np.float32), counts[1:]
         for at, part in enumerate(counts):
             totals[at, start:stop] = _multiply(weights, part.T).T
-    return _LabelCounts(totals, known, owned)
+    return Resamples(weights, totals, known, owned)
 
 
 def _effective_families(
-    counts: Floats, labels: _LabelCounts, label: NDArray[np.int64], unit: int
+    counts: Floats, labels: Resamples, label: NDArray[np.int64], unit: int
 ) -> Floats:
     """Return Kish's number of the families' influences on every measure ``(n_measures, n_pairs)``.
 
@@ -171,13 +153,19 @@ def _effective_families(
 
 
 def _multiply(weights: NDArray[np.uint8], counts: Floats) -> Floats:
-    """Multiply in pieces of rows; integers below 2**53 make any order of summation exact."""
+    """Multiply in pieces of rows; whole numbers make any order of summation exact.
+
+    They are so below 2**24 in single precision, which is used where no sum can be larger.
+    """
+    largest = counts.sum(axis=0).max(initial=0) * weights.max(initial=0)
+    kind: type[np.floating] = np.float32 if largest < 2**24 else np.float64
+    factors = counts.astype(kind)
     size = max(1, MAX_NUMBERS // weights.shape[1])
-    parts = [
-        weights[row : row + size].astype(np.float64) @ counts
-        for row in range(0, len(weights), size)
-    ]
-    return np.concatenate(parts)
+    found = np.empty((len(weights), counts.shape[1]))
+    for row in range(0, len(weights), size):
+        part = slice(row, row + size)
+        found[part] = weights[part].astype(kind) @ factors
+    return found
 
 
 def _measure(counts: Floats, of_label: Floats, unit: int) -> Floats:

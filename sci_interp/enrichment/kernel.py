@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TypeVar, cast
 
 import numba
@@ -64,11 +65,21 @@ def run_ranges(
     ``work`` writes results of different items to different places, so the outcome does not depend
     on the number of threads.
     """
-    ranges = [(start, min(start + size, n_items)) for start in range(0, n_items, size)]
-    if n_threads <= 1 or len(ranges) <= 1:
-        for start, stop in ranges:
-            work(start, stop)
+    starts = iter(range(0, n_items, size))
+    lock = Lock()
+
+    def take() -> None:
+        while True:
+            with lock:
+                start = next(starts, None)
+            if start is None:
+                return
+            work(start, min(start + size, n_items))
+
+    n_threads = min(n_threads, -(-n_items // size))
+    if n_threads <= 1:
+        take()
         return
     with ThreadPoolExecutor(n_threads) as pool:
-        for done in [pool.submit(work, start, stop) for start, stop in ranges]:
+        for done in [pool.submit(take) for _ in range(n_threads)]:
             done.result()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
-from sci_interp.allocator import release_free_memory
 from sci_interp.axis import TokenAxis
 from sci_interp.differences import first_difference
 from sci_interp.errors import InputError, StoreError
@@ -21,22 +19,19 @@ from sci_interp.progress import track
 from sci_interp.schema import BIN_FLOORS, MAX_ENTRIES, RECORD, REQUEST_FILE, SPLIT
 from sci_interp.source import FeatureSource
 
-from .chunks import LinkSettings, Study
+from .chunks import LinkSettings
 from .count_plan import CountPlan
 from .count_shards import SourceCounts, make_share, share_out
 from .curves import trace_curves
 from .design import describe_design, measure_splits
-from .held import Held
 from .inputs import KnownSource
-from .interplm import INTERPLM_FLOORS, untested_links
+from .interplm import INTERPLM_FLOORS
 from .kernel import default_threads
-from .linking import Links, link_pairs
+from .outcomes import Outcome, link_sources
 from .references import CEILING, add_references
 from .result import KIND, MAIN, EnrichmentResult, load_enrichment, write_enrichment
-from .selection import choose_thresholds
 from .significance import Dependence
-from .summary import ALWAYS_ON, build_summary, summarise, summarise_always_on
-from .table import build_table
+from .summary import ALWAYS_ON, build_summary
 from .tested import list_tested
 from .universes import SharedUniverses
 
@@ -45,17 +40,6 @@ __all__ = ["enrich", "enrich_share", "require_inputs"]
 Protocol = Literal["two-stage", "interplm"]
 #: Bytes of annotations that are kept in memory, for an entry that is held at once.
 KEPT_PER_ENTRY = 1
-
-
-@dataclass(frozen=True, eq=False)
-class _Outcome:
-    """One source under the protocol."""
-
-    table: pd.DataFrame
-    summary: dict[str, Any]
-    always_on: dict[str, Any]
-    study: Study
-    links: Links
 
 
 def enrich(
@@ -171,16 +155,17 @@ def enrich(
         n_per_label=n_per_label,
     )
     sources = {MAIN: features, **references}
-    outcomes: dict[str, _Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
     with clear_on_mistake(*([folder] if folder is not None else [])):
         known = SharedUniverses(known, most_bytes=KEPT_PER_ENTRY * max_entries)
         counts = _plan_counts(sources, known, test, protocol=protocol, out=folder)
         if makers.are_others or (makers.n is not None and folder is not None):
             share_out(list(counts.values()), makers, progress=progress)
-        steps = _link_sources(counts, test, settings, outcomes)
+        steps = link_sources(counts, test, settings, outcomes)
         for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
             continue
-        result = _assemble(outcomes, settings, features.axis)
+        in_order = {name: outcomes[name] for name in sources}
+        result = _assemble(in_order, settings, features.axis)
         if folder is not None:
             # The last thing beside the folder is gone before the folder is finished.
             for each in counts.values():
@@ -333,34 +318,8 @@ def _require_settings(settings: Mapping[str, Any]) -> None:
             raise InputError(f"{name} is {settings[name]!r}", allowed=text)
 
 
-def _link_sources(
-    counts: Mapping[str, SourceCounts],
-    test: LinkSettings,
-    settings: Mapping[str, Any],
-    outcomes: dict[str, _Outcome],
-) -> Iterator[None]:
-    """Fill ``outcomes``; yields after the thresholds, the test and the table of each source."""
-    tested = settings["protocol"] == "two-stage"
-    n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
-    held = Held(counts[MAIN].known, most_numbers=test.most_numbers)
-    for name, counted in counts.items():
-        held.drop_rows()
-        selection = choose_thresholds(counted)
-        release_free_memory()
-        study = Study(counted.features, counted.known, selection, test, held)
-        yield
-        links = link_pairs(study) if tested else untested_links()
-        yield
-        table = build_table(study, links, n_bootstrap=n_bootstrap)
-        summary = summarise(name, study, links if tested else None)
-        always_on = summarise_always_on(study)
-        outcomes[name] = _Outcome(table, summary, always_on, study, links)
-        yield
-    held.drop_rows()
-
-
 def _assemble(
-    outcomes: Mapping[str, _Outcome],
+    outcomes: Mapping[str, Outcome],
     settings: Mapping[str, Any],
     axis: TokenAxis,
 ) -> EnrichmentResult:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,7 @@ class SharedUniverses:
         self._known = known
         self._kept: dict[tuple[int, int], _Slice] = {}
         self._free = most_bytes
+        self._lock = Lock()
         found = _compare_groups(known) if representative is None else representative
         self.representative: NDArray[np.int64] = np.array(found, np.int64)
         kept = np.unique(self.representative)
@@ -105,6 +107,10 @@ class SharedUniverses:
 
     def read(self, start: int, stop: int) -> RunSlice:
         """Return the annotations of a token range that begins and ends with records."""
+        with self._lock:  # Several threads may read.
+            return self._get(start, stop)
+
+    def _get(self, start: int, stop: int) -> _Slice:
         found = self._kept.get((start, stop))
         if found is None:
             found = self._read(start, stop)

@@ -273,6 +273,17 @@ def test_a_lucky_half_is_not_what_is_printed(world):
     assert "record" in shown
 
 
+def test_sources_side_by_side_give_the_bytes_of_one_after_the_other(tmp_path, world, noise):
+    given = {"baselines": {"noise": noise, "again": world.features}, "ceiling": noise}
+    found = []
+    for n_threads, max_entries in ((1, 2**25), (4, 2**25), (2, 1)):
+        out = tmp_path / f"{n_threads} {max_entries}"
+        bounds = {"n_threads": n_threads, "max_entries": max_entries}
+        enrich(world.features, world.known, out=out, **given, **bounds, **FAST)
+        found.append(digests(out))
+    assert found[0] == found[1] == found[2]
+
+
 def test_baselines_share_the_protocol(world, noise):
     made = enrich(world.features, world.known, baselines={"noise": noise}, **FAST)
     assert list(made.summary["source"]) == ["features", "noise", "always on"]

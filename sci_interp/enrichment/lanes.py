@@ -1,0 +1,113 @@
+"""Sources side by side: what one does on one thread is done while another computes.
+
+A lane takes one source after the other. All lanes share one allowance of memory: a lane waits until
+what it asks for is free, and first lets go of what it kept for later, so that no two wait for each
+other. No number depends on lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
+from threading import Condition
+
+__all__ = ["MOST_LANES", "Allowance", "LaneClosedError", "run_lanes"]
+
+#: Sources that are worked on at once: what one does on one thread leaves the others to the next.
+MOST_LANES = 2
+
+
+class LaneClosedError(Exception):
+    """Another lane failed, or the call ends."""
+
+
+class Allowance:
+    """An amount that lanes share.
+
+    Parameters
+    ----------
+    total
+        The amount.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = self._free = total
+        self._changed = Condition()
+        self._closed = False
+
+    def take(self, amount: int, let_go: Callable[[], None]) -> int:
+        """Wait for an amount, and return what was taken: no more than there is in all.
+
+        Parameters
+        ----------
+        amount
+            What is asked for.
+        let_go
+            Called before waiting: gives back all that the caller has.
+
+        Raises
+        ------
+        LaneClosedError
+            If the allowance was closed.
+        """
+        amount = min(amount, self._total)
+        with self._changed:
+            if self._free < amount:
+                let_go()
+            self._changed.wait_for(lambda: self._closed or self._free >= amount)
+            if self._closed:
+                raise LaneClosedError
+            self._free -= amount
+        return amount
+
+    def give(self, amount: int) -> None:
+        """Give an amount back."""
+        with self._changed:
+            self._free += amount
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody take anything any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def run_lanes(
+    work: Callable[[str, Callable[[], None]], None],
+    names: Sequence[str],
+    *,
+    n_lanes: int,
+    allowance: Allowance,
+) -> Iterator[None]:
+    """Call ``work(name, step)`` for every name, and yield whenever one has called ``step``.
+
+    What a call raises is raised here, once the others have stopped.
+
+    Parameters
+    ----------
+    work
+        Works on one name.
+    names
+        In the order in which they are begun.
+    n_lanes
+        Calls at the same time.
+    allowance
+        Closed at the end, which stops calls that ask for more of it.
+    """
+    steps: SimpleQueue[None] = SimpleQueue()
+    with ThreadPoolExecutor(n_lanes) as pool:
+        open_: set[Future[None]] = set()
+        try:
+            open_ = {pool.submit(work, name, lambda: steps.put(None)) for name in names}
+            while open_:
+                done, open_ = wait(open_, timeout=0.2, return_when=FIRST_COMPLETED)
+                while not steps.empty():
+                    yield steps.get()
+                for each in done:
+                    each.result()
+        finally:
+            allowance.close()
+            for each in open_:
+                each.cancel()
