@@ -141,13 +141,16 @@ def _effective_families(
 
     The influence of a family is what the measure changes by when it is left out.
     """
-    of_label = np.empty((3, counts.shape[1], len(label)))
-    of_label[0] = labels.known[:, None]
-    of_label[1:] = labels.owned[:, label].transpose(0, 2, 1)
-    of_pair, of_label = (x.sum(axis=1, keepdims=True) - x for x in (counts, of_label))
+    # Families come last: the order of a sum is then the same whatever pairs are beside each other.
+    of_pair = np.ascontiguousarray(counts.transpose(0, 2, 1))
+    of_label = np.empty(of_pair.shape)
+    of_label[0] = labels.known
+    of_label[1:] = labels.owned[:, label]
+    of_pair, of_label = (x.sum(axis=2, keepdims=True) - x for x in (of_pair, of_label))
     without = _measure(of_pair, of_label, unit)
-    influence = without - without.mean(axis=1, keepdims=True)
-    second, fourth = (influence**2).sum(axis=1), (influence**4).sum(axis=1)
+    influence = without - without.mean(axis=2, keepdims=True)
+    square = influence**2
+    second, fourth = square.sum(axis=2), (square**2).sum(axis=2)
     found: Floats = np.divide(second**2, fourth, out=np.zeros(second.shape), where=fourth > 0)
     return found
 
