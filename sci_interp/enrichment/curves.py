@@ -7,27 +7,72 @@ for the label on the half that chose. Curves are measured on the other half, tok
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from .chunks import Study
-from .lanes import MOST_LANES
-from .ranking import count_levels
-from .selection import DIRECTIONS, Direction
+from .selection import DIRECTIONS, Direction, Selection
 
-__all__ = ["CURVE_COLUMNS", "trace_curves"]
+__all__ = ["CURVE_COLUMNS", "CurveBook", "trace_curves"]
 
 Ints = NDArray[np.int64]
+#: Precision and token recall at falling thresholds.
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 CURVE_COLUMNS = ("source", "label", "feature", "direction", "prevalence", "precision", "recall")
 #: Levels from one point of a curve to the next: an eighth of an octave.
 STEP = 4
 
 
-def trace_curves(table: pd.DataFrame, studies: Mapping[str, Study]) -> pd.DataFrame:
+class CurveBook:
+    """The curves of one source's pairs, noted while their areas are computed.
+
+    Parameters
+    ----------
+    selection
+        Thresholds and counts.
+    best : DataFrame
+        Columns ``feature, label, as_best``: the feature that has the best hybrid F1 for a label on
+        the half that a direction, by number, chooses on.
+    """
+
+    def __init__(self, selection: Selection, best: pd.DataFrame) -> None:
+        self._selection = selection
+        columns = (best[name].tolist() for name in ("as_best", "label", "feature"))
+        self._best = {(way, label): feature for way, label, feature in zip(*columns, strict=True)}
+        self._points: dict[tuple[int, int, int], Points] = {}
+
+    def note(self, way: Direction, feature: int, label: int, positive: Ints, known: Ints) -> None:
+        """Keep the curve of a pair.
+
+        Parameters
+        ----------
+        way
+            The direction, on whose testing half tokens were counted.
+        feature, label
+            The pair.
+        positive, known : (256,) int64
+            Positive tokens, and all tokens, at each level, ascending.
+        """
+        n_positive = int(self._selection.n_positive[way.testing][label])
+        self._points[way.number, feature, label] = _points(positive, known, n_positive)
+
+    def trace(self, way: Direction, feature: int | None, label: int) -> pd.DataFrame | None:
+        """Return a curve of a label, of a feature or of the best; None where there is none."""
+        if feature is None:
+            feature = self._best.get((way.number, label))
+        if feature is None:
+            return None
+        precision, recall = self._points[way.number, feature, label]
+        selection = self._selection
+        n_known = int(selection.n_known[way.testing][selection.group[label]])
+        prevalence = selection.n_positive[way.testing][label] / max(n_known, 1)
+        columns = {"feature": feature, "direction": way.name, "prevalence": prevalence}
+        return pd.DataFrame({**columns, "precision": precision, "recall": recall})
+
+
+def trace_curves(table: pd.DataFrame, books: Mapping[str, CurveBook]) -> pd.DataFrame:
     """Return the curve of every label and source; nuisance labels are left out.
 
     Parameters
@@ -35,7 +80,7 @@ def trace_curves(table: pd.DataFrame, studies: Mapping[str, Study]) -> pd.DataFr
     table : DataFrame
         Sorted rows of the first source, with ``label_number``: the first of each label says which
         feature is drawn, and on which half.
-    studies
+    books
         The sources, the one of the table first.
 
     Returns
@@ -45,68 +90,22 @@ def trace_curves(table: pd.DataFrame, studies: Mapping[str, Study]) -> pd.DataFr
         begins at the highest threshold that any token reaches and ends where any activity counts.
     """
     first = table[~table["nuisance"].astype(bool)].drop_duplicates("label_number")
-    own = next(iter(studies))
-    tasks = [(name, study, way) for name, study in studies.items() for way in DIRECTIONS]
-
-    def trace(task: tuple[str, Study, Direction]) -> pd.DataFrame:
-        name, study, way = task
-        return _trace_source(
-            name, study, first[first["direction"] == way.name], way, own=name == own
-        )
-
-    with ThreadPoolExecutor(MOST_LANES) as pool:
-        parts = list(pool.map(trace, tasks))
+    found = []
+    for at, (name, book) in enumerate(books.items()):
+        for way in DIRECTIONS:
+            for row in first[first["direction"] == way.name].itertuples():
+                feature = int(row.feature) if at == 0 else None
+                curve = book.trace(way, feature, int(row.label_number))
+                if curve is not None:
+                    found.append(curve.assign(source=name, label=row.label)[list(CURVE_COLUMNS)])
     empty = pd.DataFrame({name: np.zeros(0) for name in CURVE_COLUMNS})
-    found = [part for part in parts if len(part)]
     return pd.concat(found, ignore_index=True) if found else empty
 
 
-def _trace_source(
-    name: str, study: Study, rows: pd.DataFrame, way: Direction, *, own: bool
-) -> pd.DataFrame:
-    label = rows["label_number"].to_numpy(np.int64)
-    feature = rows["feature"].to_numpy(np.int64)
-    if not own:
-        feature = np.array([_choose(study, way, int(at)) for at in label], np.int64)
-    selection, mine = study.selection, np.flatnonzero(feature >= 0)
-    if len(mine) == 0:
-        return pd.DataFrame()
-    label, feature = label[mine], feature[mine]
-    positive, known = count_levels(
-        study.features,
-        study.known,
-        way.testing,
-        feature=feature,
-        label=label,
-        n_threads=study.settings.n_threads,
-    )
-    total = selection.n_positive[way.testing][label]
-    n_known = selection.n_known[way.testing][selection.group[label]]
-    parts = [
-        _points(positive[at], known[at], int(total[at])).assign(
-            source=name,
-            label=study.known.labels[int(label[at])].name,
-            feature=int(feature[at]),
-            direction=way.name,
-            prevalence=total[at] / max(int(n_known[at]), 1),
-        )[list(CURVE_COLUMNS)]
-        for at in range(len(mine))
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _choose(study: Study, way: Direction, label: int) -> int:
-    """Return the feature with the best hybrid F1 on the choosing half, -1 where all have 0."""
-    score = study.selection.confusion(way.number, way.selecting, slice(None), label).hybrid_f1
-    return int(score.argmax()) if score.max() > 0 else -1
-
-
-def _points(positive: Ints, known: Ints, n_positive: int) -> pd.DataFrame:
+def _points(positive: Ints, known: Ints, n_positive: int) -> Points:
     """Return precision and recall at the thresholds that some known token reaches."""
     hit, active = (np.cumsum(counts[:0:-1]) for counts in (positive, known))
     kept = np.unique(np.append(np.arange(0, len(hit), STEP), len(hit) - 1))
     hit, active = hit[kept], active[kept]
     new = (active > 0) & (np.diff(active, prepend=0) > 0)
-    return pd.DataFrame(
-        {"precision": hit[new] / active[new], "recall": hit[new] / max(n_positive, 1)}
-    )
+    return hit[new] / active[new], hit[new] / max(n_positive, 1)

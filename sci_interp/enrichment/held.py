@@ -1,7 +1,7 @@
 """What is read once and used again: tracks of labels, resamples of families, rows of features.
 
-All sources of a run share the tracks and the resamples, all groups of labels the rows. Reading takes
-as long as using; what is held is bounded by the memory that a study may take.
+All sources of a run share the tracks and the resamples, all groups of labels the rows. Reading
+takes as long as using; what is held is bounded by the memory that a study may take.
 """
 
 from __future__ import annotations

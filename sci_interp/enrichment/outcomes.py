@@ -14,6 +14,7 @@ from sci_interp.threads import one_blas_thread
 
 from .chunks import LinkSettings, Study
 from .count_shards import SourceCounts
+from .curves import CurveBook
 from .held import Held, HeldRows
 from .interplm import untested_links
 from .lanes import MOST_LANES, Allowance, run_lanes
@@ -33,6 +34,8 @@ class Outcome:
     ----------
     table : DataFrame
         Its reported rows.
+    curves : CurveBook
+        The curves of these rows, and of each label's best features.
     summary, always_on : dict
         Its row of the summary, and that of a feature that is always on.
     study : Study
@@ -42,6 +45,7 @@ class Outcome:
     """
 
     table: pd.DataFrame
+    curves: CurveBook
     summary: dict[str, Any]
     always_on: dict[str, Any]
     study: Study
@@ -79,10 +83,11 @@ def link_sources(
         step()
         links = link_pairs(study) if tested else untested_links()
         step()
-        table = build_table(study, links, n_bootstrap=n_bootstrap)
+        table, curves = build_table(study, links, n_bootstrap=n_bootstrap)
         rows.drop()
         summary = summarise(name, study, links if tested else None)
-        outcomes[name] = Outcome(table, summary, summarise_always_on(study), study, links)
+        always_on = summarise_always_on(study)
+        outcomes[name] = Outcome(table, curves, summary, always_on, study, links)
         step()
 
     n_lanes = min(MOST_LANES, test.n_threads)

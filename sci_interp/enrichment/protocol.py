@@ -334,7 +334,7 @@ def _assemble(
         for name, done in outcomes.items()
     }
     main = outcomes[MAIN]
-    curves = trace_curves(main.table, {name: done.study for name, done in outcomes.items()})
+    curves = trace_curves(main.table, {name: done.curves for name, done in outcomes.items()})
     rows = [done.summary for name, done in outcomes.items() if name != CEILING]
     rows.append(main.always_on)
     rows += [done.summary for name, done in outcomes.items() if name == CEILING]

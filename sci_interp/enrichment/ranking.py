@@ -7,6 +7,7 @@ the ranking; they are integers and add up over slices.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -22,10 +23,13 @@ from .counts import order_runs
 from .inputs import KnownSource, iterate_slices, known_mask, read_ahead
 from .kernel import compiled, run_ranges
 
-__all__ = ["area_under_roc", "average_precision", "rank_pairs"]
+__all__ = ["Note", "area_under_roc", "average_precision", "rank_pairs"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+#: Takes feature, label and the positive and known tokens at each level ``(256,)``.
+Note = Callable[[int, int, Ints, Ints], None]
 
 N_LEVELS = MAX_LEVEL + 1
 #: Pairs whose levels are counted at once, 4 KiB each.
@@ -34,7 +38,9 @@ MAX_PAIRS = 2**13
 PAIRS_AT_ONCE = 64
 
 
-def rank_pairs(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFrame:
+def rank_pairs(
+    study: Study, pairs: pd.DataFrame, split: Split, note: Note | None = None
+) -> pd.DataFrame:
     """Return AUROC and average precision of pairs over the known tokens of a split.
 
     Parameters
@@ -45,6 +51,8 @@ def rank_pairs(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFrame:
         Columns ``feature, label``.
     split
         Where to rank.
+    note
+        Told of every pair how many positive and known tokens are at each level.
 
     Returns
     -------
@@ -68,6 +76,9 @@ def rank_pairs(study: Study, pairs: pd.DataFrame, split: Split) -> pd.DataFrame:
         positive[:, 0] = study.selection.n_positive[split][label] - positive.sum(axis=1)
         n_known = study.selection.n_known[split][study.selection.group[label]]
         known[:, 0] = n_known - known.sum(axis=1)
+        if note is not None:
+            for at in range(len(part)):
+                note(int(feature[at]), int(label[at]), positive[at], known[at])
         result.loc[part.index] = _areas(positive, known)
     return result
 

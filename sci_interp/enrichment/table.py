@@ -95,6 +95,8 @@ other half.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -102,11 +104,12 @@ from numpy.typing import NDArray
 from sci_interp.schema import LinkClass
 
 from .chunks import Study
+from .curves import CurveBook
 from .events import recall_events
 from .intervals import MEASURES, bootstrap_pairs
 from .linking import Links
 from .ranking import rank_pairs
-from .selection import DIRECTIONS, Selection, share_of_scale
+from .selection import DIRECTIONS, Direction, Selection, share_of_scale
 
 __all__ = ["COLUMNS", "STRONG_F1", "build_table", "format_table", "has_events", "sort_rows"]
 
@@ -149,22 +152,26 @@ LINKED = ("site", "regional", "record", "positional")
 STRONG = len(DIRECTIONS)
 
 
-def build_table(study: Study, links: Links, *, n_bootstrap: int) -> pd.DataFrame:
-    """Return the reported rows of one source, without the columns on baselines.
+def build_table(study: Study, links: Links, *, n_bootstrap: int) -> tuple[pd.DataFrame, CurveBook]:
+    """Return the reported rows of one source, without the columns on baselines, and its curves.
 
     Rows: pairs linked in either direction, the best feature of every label in each direction, and
     pairs whose hybrid F1 exceeds 0.5 on both halves. Findings come before nuisance labels, linked
     rows before others; then they are sorted by the hybrid F1 on the half that chose.
     """
-    pairs = _reported(study.selection, links)
+    strong = _strong(study.selection)
+    pairs = _reported(strong, links)
+    book = CurveBook(study.selection, strong[strong["as_best"] != STRONG])
     # The last direction first: what the test read of its half is still held.
     parts = [
-        _measure(study, pairs[pairs["direction"] == way.number], way.number, n_bootstrap)
+        _measure(study, pairs[pairs["direction"] == way.number], way, n_bootstrap).pipe(
+            _rank, study, strong[strong["as_best"] == way.number], way, book
+        )
         for way in reversed(DIRECTIONS)
     ][::-1]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     table = _replicate(study, table, n_bootstrap)
-    return sort_rows(table)
+    return sort_rows(table), book
 
 
 def sort_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -174,8 +181,8 @@ def sort_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
-def _reported(selection: Selection, links: Links) -> pd.DataFrame:
-    """Return feature, label, direction, outcome of the rows to report."""
+def _strong(selection: Selection) -> pd.DataFrame:
+    """Return feature, label and direction of each label's best features, and strong pairs."""
     strong: list[tuple[int, int, int]] = []
     for label in range(selection.n_labels):
         for way in DIRECTIONS:
@@ -188,7 +195,11 @@ def _reported(selection: Selection, links: Links) -> pd.DataFrame:
         ]
         both = np.flatnonzero(np.min(halves, axis=0) > STRONG_F1)
         strong += [(int(feature), label, STRONG) for feature in both]
-    extra = pd.DataFrame(strong, columns=["feature", "label", "as_best"]).astype(np.int64)
+    return pd.DataFrame(strong, columns=["feature", "label", "as_best"]).astype(np.int64)
+
+
+def _reported(extra: pd.DataFrame, links: Links) -> pd.DataFrame:
+    """Return feature, label, direction, outcome of the rows to report."""
     first = extra.sort_values("as_best", kind="stable").drop_duplicates(["feature", "label"])
     merged = links.table.merge(first, on=["feature", "label"], how="outer")
     merged = merged[merged["class"].isin(LINKED) | merged["as_best"].notna()]
@@ -204,9 +215,9 @@ def _reported(selection: Selection, links: Links) -> pd.DataFrame:
     )
 
 
-def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -> pd.DataFrame:
-    """Return the pairs of one direction with all measures on its testing half."""
-    way, selection = DIRECTIONS[number], study.selection
+def _measure(study: Study, pairs: pd.DataFrame, way: Direction, n_bootstrap: int) -> pd.DataFrame:
+    """Return the pairs of one direction with measures and intervals on its testing half."""
+    number, selection = way.number, study.selection
     feature, label = pairs["feature"].to_numpy(np.int64), pairs["label"].to_numpy(np.int64)
     bins = selection.bin[number][label, feature]
     table = selection.confusion(number, way.testing, feature, label)
@@ -233,14 +244,24 @@ def _measure(study: Study, pairs: pd.DataFrame, number: int, n_bootstrap: int) -
         **{name: getattr(table, name) for name in POINTS},
     )
     numbers = pd.DataFrame({"feature": feature, "label": label, "bin": result["bin"].to_numpy()})
-    areas = rank_pairs(study, numbers, way.testing)
     ends = bootstrap_pairs(study, numbers, way.testing, n_bootstrap=n_bootstrap)
-    numbers = areas.join(ends).join(recall_events(study, numbers, way.testing))
+    numbers = ends.join(recall_events(study, numbers, way.testing))
     alone = numbers["n_events"].isna()
     numbers["n_events"] = numbers["n_events"].fillna(pd.Series(table.instances)).astype(np.int64)
     recall = pd.Series(table.instance_recall)
     numbers["event_recall"] = numbers["event_recall"].where(~alone, recall)
     return result.assign(**{name: numbers[name].to_numpy() for name in numbers})
+
+
+def _rank(
+    rows: pd.DataFrame, study: Study, best: pd.DataFrame, way: Direction, book: CurveBook
+) -> pd.DataFrame:
+    """Return rows with their areas; notes their curves, and those of each label's best feature."""
+    own = rows[["feature", "label_number"]].rename(columns={"label_number": "label"})
+    own = own.reset_index(drop=True)
+    both = pd.concat([own, best[["feature", "label"]]], ignore_index=True).drop_duplicates()
+    areas = rank_pairs(study, both, way.testing, partial(book.note, way)).loc[own.index]
+    return rows.assign(**{name: areas[name].to_numpy() for name in areas})
 
 
 def _replicate(study: Study, table: pd.DataFrame, n_bootstrap: int) -> pd.DataFrame:

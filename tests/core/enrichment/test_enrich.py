@@ -114,7 +114,7 @@ def test_threads_and_memory_bounds_change_nothing(world, monkeypatch):
     bounded = select_thresholds(world.features, world.known, count_bytes=1)
     settings = LinkSettings(n_permutations=200, max_permutations=200, max_entries=1)
     study = Study.alone(world.features, world.known, bounded, settings)
-    table = build_table(study, link_pairs(study), n_bootstrap=100)
+    table, _ = build_table(study, link_pairs(study), n_bootstrap=100)
     shared = [name for name in COLUMNS if name in table]
     pd.testing.assert_frame_equal(table[shared], one.table[shared])
     monkeypatch.undo()
