@@ -28,7 +28,6 @@ from .permutations import (
     each_activity,
     each_region_window,
     owner_windows,
-    plan_for,
     region_draws,
     split_by_label,
 )
@@ -116,8 +115,7 @@ def _draw_pairs(
 ) -> None:
     tracks, entries, pairs, _ = chunk
     for at, label, activity in each_activity(entries, tracks.units, pairs, part[start:stop]):
-        plan = plan_for(tracks, tracks.units, label, 1)
-        for null, (table, deck) in enumerate(region_draws(activity, tracks, label, decks, plan)):
+        for null, (table, deck) in enumerate(region_draws(activity, tracks, label, decks)):
             out = drawn[null, at - part[0]]
             out[0] = observe(table)
             draw_statistics(table, deck, 0, deck.shape[1], out[1:])
@@ -163,11 +161,10 @@ def _draw_labels(
         owners = restrict_to_owners(tracks.units, tracks.runs, label)
         # Where all families own the label the swap null is this one, with the same draws.
         seed = seeds[0] if is_whole(owners, tracks.units) else seeds[1][label]
-        plan = plan_for(tracks, owners, label, len(mine))
         for first, last, deck in owner_windows(owners, seed, len(best)):
             out = np.empty(last - first)
             for at, _, activity in each_activity(entries, tracks.units, pairs, mine):
-                table = exchange_table(activity, owners, tracks.runs, label, plan)
+                table = exchange_table(activity, owners, tracks.runs, label)
                 observed[2, row[at]] = observe(table)
                 draw_statistics(table, deck, 0, last - first, out)
                 np.maximum(best[first:last], out, out=best[first:last])

@@ -32,7 +32,7 @@ from .kernel import mix_seeds, run_ranges
 from .local_null import count_shifts, shift_table
 from .positions import Activity, read_activity
 from .scores import PairList
-from .swap_null import ExchangePlan, exchange_table, plan_exchanges
+from .swap_null import exchange_table
 from .tracks import LabelTracks
 from .units import Units
 
@@ -46,7 +46,6 @@ __all__ = [
     "each_region_window",
     "owner_windows",
     "permute_pairs",
-    "plan_for",
     "region_draws",
     "split_by_label",
 ]
@@ -58,10 +57,8 @@ Floats = NDArray[np.float64]
 ENOUGH = 20
 #: Memory of the decks of a window of draws.
 DECK_BYTES = 64 * 2**20
-#: Pairs of a label that a thread takes at once.
-PAIRS_AT_ONCE = 32
-#: Mapped runs that a thread may keep, eight bytes each, and pairs that make it worth while.
-PLAN_RUNS, FEWEST_PLANNED = 2**23, 3
+#: Pairs that a thread takes at once.
+PAIRS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -143,14 +140,13 @@ def permute_pairs(
     for decks in each_region_window(tracks, seeds, test.n_permutations):
         closed = (counts[:2, :, 0] >= ENOUGH).all(axis=0)
         listed = np.flatnonzero(~closed)
-        parts = list(_by_label(pairs.label[listed], listed))
-        work = partial(_count_region, entries, tracks, pairs, decks, counts, parts)
-        run_ranges(work, len(parts), size=1, n_threads=test.n_threads)
+        work = partial(_count_region, entries, tracks, pairs, decks, counts, listed)
+        run_ranges(work, len(listed), size=PAIRS_AT_ONCE, n_threads=test.n_threads)
     swap, local = _to_p(counts[0]), _to_p(counts[1])
     if tracks.by_family:
         return NullP(local, swap, local.copy())
     open_ = np.flatnonzero(np.maximum(local, swap) <= test.level)
-    by_label = list(split_by_label(pairs.label[open_], open_))
+    by_label = split_by_label(pairs.label[open_], open_)
     of_label = mix_seeds(seeds[2], tracks.labels)
 
     def count_owners(start: int, stop: int) -> None:
@@ -205,21 +201,15 @@ def each_activity(
         yield int(at), int(pairs.label[at]), activity
 
 
-def plan_for(tracks: LabelTracks, units: Units, label: int, n_pairs: int) -> ExchangePlan:
-    """Return a plan of a label's exchanges, or none where few pairs would use it."""
-    most = PLAN_RUNS if n_pairs >= FEWEST_PLANNED and not tracks.by_family else 0
-    return plan_exchanges(units, tracks.runs, label, most)
-
-
 def region_draws(
-    activity: Activity, tracks: LabelTracks, label: int, decks: RegionDecks, plan: ExchangePlan
+    activity: Activity, tracks: LabelTracks, label: int, decks: RegionDecks
 ) -> list[tuple[ScoreTable, Deck]]:
     """Return what exchanges score and what shifts do, if there are any, each with its deck."""
     units, runs = tracks.units, tracks.runs
     if decks.local is None:
         return [(family_table(activity, units, runs, label), decks.swap)]
     return [
-        (exchange_table(activity, units, runs, label, plan), decks.swap),
+        (exchange_table(activity, units, runs, label), decks.swap),
         (shift_table(activity, units, runs, label, decks.n_shifts), decks.local),
     ]
 
@@ -230,16 +220,13 @@ def _count_region(
     pairs: PairList,
     decks: RegionDecks,
     counts: Ints,
-    parts: list[Ints],
+    listed: Ints,
     start: int,
     stop: int,
 ) -> None:
-    for mine in parts[start:stop]:
-        plan = plan_for(tracks, tracks.units, int(pairs.label[mine[0]]), len(mine))
-        for at, label, activity in each_activity(entries, tracks.units, pairs, mine):
-            drawn = region_draws(activity, tracks, label, decks, plan)
-            for null, (table, deck) in enumerate(drawn):
-                count_exceedances(table, deck, ENOUGH, counts[null, at])
+    for at, label, activity in each_activity(entries, tracks.units, pairs, listed[start:stop]):
+        for null, (table, deck) in enumerate(region_draws(activity, tracks, label, decks)):
+            count_exceedances(table, deck, ENOUGH, counts[null, at])
 
 
 def _count_joint(
@@ -255,11 +242,10 @@ def _count_joint(
     owners = restrict_to_owners(tracks.units, tracks.runs, label)
     if is_whole(owners, tracks.units):
         return
-    plan = plan_for(tracks, owners, label, len(mine))
     for _, _, deck in owner_windows(owners, *draws):
         listed = mine[counts[mine, 0] < ENOUGH]
         for at, _, activity in each_activity(entries, tracks.units, pairs, listed):
-            table = exchange_table(activity, owners, tracks.runs, label, plan)
+            table = exchange_table(activity, owners, tracks.runs, label)
             count_exceedances(table, deck, ENOUGH, counts[at])
 
 
@@ -268,13 +254,6 @@ def split_by_label(label: Ints, at: Ints) -> list[Ints]:
     order = np.argsort(label, kind="stable")
     bounds = np.flatnonzero(np.diff(label[order])) + 1
     return [part for part in np.split(at[order], bounds) if len(part)]
-
-
-def _by_label(label: Ints, at: Ints) -> Iterator[Ints]:
-    """Yield the members of every label, not too many at once: threads share them."""
-    for mine in split_by_label(label, at):
-        for first in range(0, len(mine), PAIRS_AT_ONCE):
-            yield mine[first : first + PAIRS_AT_ONCE]
 
 
 def _to_p(counts: Ints) -> Floats:

@@ -26,7 +26,7 @@ from .steps import active_by_row, labelled_by_row
 from .tracks import Runs
 from .units import Units
 
-__all__ = ["ExchangePlan", "exchange_table", "map_run", "plan_exchanges"]
+__all__ = ["exchange_table", "map_run"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -76,54 +76,34 @@ class _Tracks(NamedTuple):
 
 
 @compiled
-def _score_tokens(tracks: _Tracks, own: int, other: int) -> float:
-    """Return U of a family's feature track with the label track of another."""
+def _score_tokens(
+    tracks: _Tracks, family: int, others: Ints, by_feature: bool, out: Floats
+) -> None:
+    """Write U of a family with each of others; it gives the feature track, or the label track."""
     word, n_active, n_runs, start, weight, first, run_start, run_stop = tracks
-    total = 0.0
-    source = first[other]
-    for record in range(first[own], first[own + 1]):
-        begin, end = n_runs[source], n_runs[source + 1]
-        active = n_active[record + 1] - n_active[record]
-        if active > 0 and end > begin:
-            origin, beside = start[record], start[source]
-            n_to, n_from = start[record + 1] - origin, start[source + 1] - beside
-            both, covered = 0, 0
-            for run in range(begin, end):
-                # Rounding may let mapped runs overlap by a token: each is counted by itself.
-                low, high = map_run(run_start[run] - beside, run_stop[run] - beside, n_from, n_to)
-                covered += high - low
-                both += count_before(word, origin + high) - count_before(word, origin + low)
-            total += weight[record] * (both - active * covered / n_to)
-        source += 1
-        if source == first[other + 1]:  # Records are paired cyclically.
-            source = first[other]
-    return total
-
-
-@compiled
-def _score_planned(
-    tracks: _Tracks, low: NDArray[np.int32], high: NDArray[np.int32], own: int, other: int
-) -> float:
-    """Return the same from where the plan says that the other's runs lie."""
-    word, n_active, n_runs, start, weight, first, _, _ = tracks
-    total = 0.0
-    source, entry = first[other], 0
-    for record in range(first[own], first[own + 1]):
-        n_here = n_runs[source + 1] - n_runs[source]
-        active = n_active[record + 1] - n_active[record]
-        if active > 0 and n_here > 0:
-            both, covered = 0, 0
-            for at in range(entry, entry + n_here):
-                covered += high[at] - low[at]
-                both += count_before(word, high[at]) - count_before(word, low[at])
-            total += weight[record] * (
-                both - active * covered / (start[record + 1] - start[record])
-            )
-        entry += n_here
-        source += 1
-        if source == first[other + 1]:
-            source = first[other]
-    return total
+    for at in range(len(others)):
+        own, other = (family, others[at]) if by_feature else (others[at], family)
+        total = 0.0
+        source = first[other]
+        for record in range(first[own], first[own + 1]):
+            begin, end = n_runs[source], n_runs[source + 1]
+            active = n_active[record + 1] - n_active[record]
+            if active > 0 and end > begin:
+                origin, beside = start[record], start[source]
+                n_to, n_from = start[record + 1] - origin, start[source + 1] - beside
+                both, covered = 0, 0
+                for run in range(begin, end):
+                    # Rounding may let mapped runs overlap by a token: each is counted by itself.
+                    low, high = map_run(
+                        run_start[run] - beside, run_stop[run] - beside, n_from, n_to
+                    )
+                    covered += high - low
+                    both += count_before(word, origin + high) - count_before(word, origin + low)
+                total += weight[record] * (both - active * covered / n_to)
+            source += 1
+            if source == first[other + 1]:  # Records are paired cyclically.
+                source = first[other]
+        out[at] = total
 
 
 class _Steps(NamedTuple):
@@ -159,28 +139,32 @@ def _count_rows(activity: Activity, units: Units, runs: Runs, label: int) -> _St
 
 
 @compiled
-def _score_steps(tracks: _Tracks, steps: _Steps, own: int, other: int) -> float:
-    """Return the same where records are tables of rows and steps meet steps."""
+def _score_steps(
+    tracks: _Tracks, steps: _Steps, family: int, others: Ints, by_feature: bool, out: Floats
+) -> None:
+    """Write the same where records are tables of rows and steps meet steps."""
     word, n_active, n_runs, start, weight, first, run_start, run_stop = tracks
     before, row_weight, active, labelled = steps
-    total = 0.0
-    source = first[other]
-    for record in range(first[own], first[own + 1]):
-        begin, end = n_runs[source], n_runs[source + 1]
-        if n_active[record + 1] > n_active[record] and end > begin:
-            moved = start[record] - start[source]
-            both, expected = 0.0, 0.0
-            for run in range(begin, end):
-                low = count_before(word, run_start[run] + moved)
-                both += before[count_before(word, run_stop[run] + moved)] - before[low]
-            for row in range(len(row_weight)):
-                expected += row_weight[row] * active[record, row] * labelled[source, row]
-            n_columns = (start[record + 1] - start[record]) / len(row_weight)
-            total += weight[record] * (both - expected / n_columns)
-        source += 1
-        if source == first[other + 1]:
-            source = first[other]
-    return total
+    for at in range(len(others)):
+        own, other = (family, others[at]) if by_feature else (others[at], family)
+        total = 0.0
+        source = first[other]
+        for record in range(first[own], first[own + 1]):
+            begin, end = n_runs[source], n_runs[source + 1]
+            if n_active[record + 1] > n_active[record] and end > begin:
+                moved = start[record] - start[source]
+                both, expected = 0.0, 0.0
+                for run in range(begin, end):
+                    low = count_before(word, run_start[run] + moved)
+                    both += before[count_before(word, run_stop[run] + moved)] - before[low]
+                for row in range(len(row_weight)):
+                    expected += row_weight[row] * active[record, row] * labelled[source, row]
+                n_columns = (start[record + 1] - start[record]) / len(row_weight)
+                total += weight[record] * (both - expected / n_columns)
+            source += 1
+            if source == first[other + 1]:
+                source = first[other]
+        out[at] = total
 
 
 @compiled
@@ -193,101 +177,9 @@ def _owners(first: Ints, units: Units) -> NDArray[np.bool_]:
     return found
 
 
-class ExchangePlan(NamedTuple):
-    """Where the runs of a label come to lie in the records of every family that may get them.
-
-    The same for all features. A cell is a family with the label and one of its stratum.
-
-    Attributes
-    ----------
-    row : (n_families,) int64
-        First cell of every family with the label, in the order of its stratum; -1 for others.
-    first : (n_cells + 1,) int64
-        First run of every cell; empty where there is no plan.
-    low, high : (n_mapped,) int32
-        The runs, in known coordinates, by record of the family that gets them.
-    """
-
-    row: Ints
-    first: Ints
-    low: NDArray[np.int32]
-    high: NDArray[np.int32]
-
-
 @compiled
-def _map_cell(
-    units: Units,
-    runs: Runs,
-    label: int,
-    cell: tuple[int, int],
-    low: NDArray[np.int32],
-    high: NDArray[np.int32],
-) -> int:
-    """Map the runs of the second family onto the records of the first; return how many there are.
-
-    They are counted alone where there is no room.
-    """
-    n_runs, start = runs.record[label], units.start
-    own, other = cell
-    source, n_mapped = units.first[other], 0
-    for record in range(units.first[own], units.first[own + 1]):
-        begin, end = n_runs[source], n_runs[source + 1]
-        if len(low):
-            origin, beside = start[record], start[source]
-            n_to, n_from = start[record + 1] - origin, start[source + 1] - beside
-            for run in range(begin, end):
-                at = n_mapped + run - begin
-                first, last = runs.start[run] - beside, runs.stop[run] - beside
-                left, right = map_run(first, last, n_from, n_to)
-                low[at], high[at] = origin + left, origin + right
-        n_mapped += end - begin
-        source += 1
-        if source == units.first[other + 1]:
-            source = units.first[other]
-    return n_mapped
-
-
-@compiled
-def plan_exchanges(units: Units, runs: Runs, label: int, most_runs: int) -> ExchangePlan:
-    """Map the runs of a label onto the records of all families that may get them.
-
-    Parameters
-    ----------
-    units, runs, label
-        Families, runs, and the label whose.
-    most_runs
-        Mapped runs that are worth their memory; there is no plan where there are more, nor where
-        a step is more than a token.
-    """
-    has_label = _owners(runs.record[label], units)
-    row = np.full(len(has_label), -1, np.int64)
-    cells = [(0, 0)][:0]
-    nothing = np.empty(0, np.int32)
-    if most_runs > 0 and len(units.row_weight) == 1 and units.start[-1] < 2**31:
-        for stratum in range(len(units.stratum) - 1):
-            members = units.member[units.stratum[stratum] : units.stratum[stratum + 1]]
-            for other in members:
-                if has_label[other]:
-                    row[other] = len(cells)
-                    for own in members:
-                        cells.append((own, other))
-    first = np.zeros(len(cells) + 1, np.int64)
-    for at, cell in enumerate(cells):
-        first[at + 1] = first[at] + _map_cell(units, runs, label, cell, nothing, nothing)
-    if not 0 < first[-1] <= most_runs:
-        return ExchangePlan(row, first[:0], nothing, nothing)
-    low, high = np.empty(first[-1], np.int32), np.empty(first[-1], np.int32)
-    for at, cell in enumerate(cells):
-        mine = slice(first[at], first[at + 1])
-        _map_cell(units, runs, label, cell, low[mine], high[mine])
-    return ExchangePlan(row, first, low, high)
-
-
-@compiled
-def exchange_table(
-    activity: Activity, units: Units, runs: Runs, label: int, plan: ExchangePlan
-) -> ScoreTable:
-    """Return U of families with every family of their stratum; the plan saves time, or is none.
+def exchange_table(activity: Activity, units: Units, runs: Runs, label: int) -> ScoreTable:
+    """Return U of families with every family of their stratum.
 
     Only families with the feature and families with the label can score. In every stratum the
     fewer of the two are rows. Rows of the deck are members of strata, and once more, for families
@@ -306,7 +198,7 @@ def exchange_table(
     )
     steps = _count_rows(activity, units, runs, label)
     n_members = len(units.member)
-    deck, first, own_value = np.empty((3, n_members), np.int64)
+    deck, first, own = np.empty((3, n_members), np.int64)
     n_strata = len(units.stratum) - 1
     n_rows, n_values = 0, 0
     for stratum in range(n_strata):
@@ -318,7 +210,7 @@ def exchange_table(
         for place in range(begin, end):
             if min(n_feature, n_label) > 0 and chosen[units.member[place]]:
                 deck[n_rows] = place if by_feature else n_members + place
-                first[n_rows], own_value[n_rows] = n_values, n_values + place - begin
+                first[n_rows], own[n_rows] = n_values, n_values + place - begin
                 n_values += end - begin
                 n_rows += 1
     value = np.zeros(n_values)
@@ -328,20 +220,11 @@ def exchange_table(
         place = deck[row] % n_members
         while units.stratum[stratum + 1] <= place:
             stratum += 1
-        begin, end = units.stratum[stratum], units.stratum[stratum + 1]
-        for at in range(begin, end):
-            own, other = (place, at) if by_feature else (at, place)
-            into, of = units.member[own], units.member[other]
-            if len(units.row_weight) > 1:
-                score = _score_steps(tracks, steps, into, of)
-            elif not has_label[of]:
-                score = 0.0
-            elif len(plan.first):
-                cell = plan.row[of] + own - begin
-                mapped = slice(plan.first[cell], plan.first[cell + 1])
-                score = _score_planned(tracks, plan.low[mapped], plan.high[mapped], into, of)
-            else:
-                score = _score_tokens(tracks, into, of)
-            value[first[row] + at - begin] = score
+        others = units.member[units.stratum[stratum] : units.stratum[stratum + 1]]
+        scores = value[first[row] : first[row] + len(others)]
+        if len(units.row_weight) > 1:
+            _score_steps(tracks, steps, units.member[place], others, by_feature, scores)
+        else:
+            _score_tokens(tracks, units.member[place], others, by_feature, scores)
     ones = np.ones(n_rows)
-    return ScoreTable(value, first[:n_rows], own_value[:n_rows], deck[:n_rows], ones, ones, 0.0)
+    return ScoreTable(value, first[:n_rows], own[:n_rows], deck[:n_rows], ones, ones, 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 
 from sci_interp.enrichment.draws import count_exceedances, shuffle_strata
 from sci_interp.enrichment.positions import active_positions
-from sci_interp.enrichment.swap_null import exchange_table, map_run, plan_exchanges
+from sci_interp.enrichment.swap_null import exchange_table, map_run
 
 N_DRAWS = 20_000
 
@@ -50,8 +50,7 @@ def share_of_exchanges(activity, units, runs, label, seed):
     """Return the share of drawn exchanges that reach the observed statistic."""
     counts = np.zeros(2, np.int64)
     deck = shuffle_strata(units, np.uint64(seed), 0, N_DRAWS)
-    plan = plan_exchanges(units, runs, label, 2**20)
-    table = exchange_table(activity, units, runs, label, plan)
+    table = exchange_table(activity, units, runs, label)
     count_exceedances(table, deck, N_DRAWS + 1, counts)
     assert counts[1] == N_DRAWS
     return counts[0] / N_DRAWS

@@ -28,7 +28,7 @@ from sci_interp.enrichment.linking import link_pairs
 from sci_interp.enrichment.local_null import count_shifts, shift_table
 from sci_interp.enrichment.positions import read_activity
 from sci_interp.enrichment.selection import DIRECTIONS, select_thresholds
-from sci_interp.enrichment.swap_null import exchange_table, plan_exchanges
+from sci_interp.enrichment.swap_null import exchange_table
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,7 @@ def test_statistics_of_every_draw_follow_from_the_shared_permutation(study):
     for row, lowest, label in zip(*chunk.pairs, strict=True):
         activity = read_activity(chunk.entries, row, lowest, units)
         expected = exchange_scores(activity, units, runs, label)
-        plan = plan_exchanges(units, runs, label, 0)
-        table = exchange_table(activity, units, runs, label, plan)
+        table = exchange_table(activity, units, runs, label)
         found = np.empty(31)
         found[0] = observe(table)
         draw_statistics(table, deck, 0, 30, found[1:])
@@ -109,10 +108,9 @@ def test_maxima_are_those_of_all_pairs_draw_by_draw(study):
     for at, (row, lowest, label) in enumerate(zip(*chunk.pairs, strict=True)):
         activity = read_activity(chunk.entries, row, lowest, tracks.units)
         owners = restrict_to_owners(tracks.units, tracks.runs, label)
-        none = plan_exchanges(tracks.units, tracks.runs, label, 0)
         made = [
             (
-                exchange_table(activity, tracks.units, tracks.runs, label, none),
+                exchange_table(activity, tracks.units, tracks.runs, label),
                 shuffle_strata(tracks.units, seeds[1], 0, n_draws),
             ),
             (
@@ -120,7 +118,7 @@ def test_maxima_are_those_of_all_pairs_draw_by_draw(study):
                 draw_shifts(n_shifts, seeds[0], 0, n_draws),
             ),
             (
-                exchange_table(activity, owners, tracks.runs, label, none),
+                exchange_table(activity, owners, tracks.runs, label),
                 shuffle_strata(owners, of_label[label], 0, n_draws),
             ),
         ]

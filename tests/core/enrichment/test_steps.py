@@ -33,7 +33,7 @@ from sci_interp.enrichment.positions import read_activity
 from sci_interp.enrichment.scores import PairList, count_families, count_label_families, score_pairs
 from sci_interp.enrichment.selection import select_thresholds
 from sci_interp.enrichment.steps import expected_overlap, overlap_at_steps
-from sci_interp.enrichment.swap_null import exchange_table, plan_exchanges
+from sci_interp.enrichment.swap_null import exchange_table
 from sci_interp.enrichment.table import has_events
 from sci_interp.enrichment.tracks import read_labels
 from sci_interp.enrichment.units import Units
@@ -153,9 +153,7 @@ def test_tracks_are_exchanged_inside_seasons_alone():
     assert len(bounds) == 1 + len(set(season))
     entries = entries_of(features, tracks, 0)
     activity = read_activity(entries, 0, 0, tracks.units)
-    plan = plan_exchanges(tracks.units, tracks.runs, 0, 2**20)
-    assert len(plan.first) == 0, "steps have none"
-    table = exchange_table(activity, tracks.units, tracks.runs, 0, plan)
+    table = exchange_table(activity, tracks.units, tracks.runs, 0)
     robust = score_pairs(entries, tracks, PairList(*np.zeros((3, 1), np.int64)), n_threads=1)
     assert table.value[table.own].sum() == pytest.approx(robust.first[0])
     assert observe(table) == pytest.approx(robust.statistic[0])
@@ -166,8 +164,7 @@ def test_exchanged_tracks_score_what_their_masks_overlap():
     axis, features, known = world(9, n_blocks=10)
     tracks = read_labels(axis, known, "discovery", 0)
     activity = read_activity(entries_of(features, tracks, 0), 0, 0, tracks.units)
-    plan = plan_exchanges(tracks.units, tracks.runs, 0, 0)
-    table = exchange_table(activity, tracks.units, tracks.runs, 0, plan)
+    table = exchange_table(activity, tracks.units, tracks.runs, 0)
     units, size, n = tracks.units, ROWS * COLUMNS, len(tracks.units.member)
     first, _ = axis.token_range(["discovery"])
     label = np.zeros(units.start[-1], bool)
