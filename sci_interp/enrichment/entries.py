@@ -43,8 +43,10 @@ class Entries(NamedTuple):
     row : (n_chosen,) int64
         Row of every feature; empty where features are lists.
     level : (n_rows, n_tokens) uint8
-        Bin of the activity plus 1 at every token of the split, 0 where a feature is inactive and
-        behind the last token.
+        Level of the activity at every token of the split, 0 where a feature is inactive and behind
+        the last token.
+    floor : (n_bins,) uint8
+        Lowest level of each bin.
     start, stop : (n_ranges,) int64
         The known tokens, from the split's first.
     first : (n_chosen + 1,) int64
@@ -57,6 +59,7 @@ class Entries(NamedTuple):
 
     row: Ints
     level: Bytes
+    floor: Bytes
     start: Ints
     stop: Ints
     first: Ints
@@ -75,7 +78,9 @@ class Rows:
     chosen : (n_rows,) int64
         Features, ascending.
     level : (n_rows, n_tokens) uint8
-        Bin of the activity plus 1, 0 where a feature is inactive and behind the last token.
+        Level of the activity, 0 where a feature is inactive and behind the last token.
+    floor : (n_bins,) uint8
+        Lowest level of each bin.
     origin : int
         First token of the split on the common axis.
     """
@@ -83,6 +88,7 @@ class Rows:
     split: Split
     chosen: Ints
     level: Bytes
+    floor: Bytes
     origin: int
 
     def holds(self, split: Split, chosen: Ints) -> bool:
@@ -94,6 +100,7 @@ class Rows:
         return Entries(
             np.searchsorted(self.chosen, chosen).astype(np.int64),
             self.level,
+            self.floor,
             tracks.universe.start - self.origin,
             tracks.universe.stop - self.origin,
             np.zeros(0, np.int64),
@@ -133,11 +140,10 @@ def read_rows(
     level = (np.empty(shape[0] * shape[1], np.uint8) if buffer is None else buffer).reshape(shape)
     level[:, end - origin :] = 0
     place = _places(features.n_features, chosen)
-    marks = bin_of_level(floors) + np.uint8(1)
     for start, _, codes in read_ahead(features, iterate_slices(features.axis, split)):
         values = codes.value.astype(np.uint8, copy=False)
-        _fill_rows(codes.indptr, codes.feature, values, marks, place, start - origin, level)
-    return Rows(split, chosen, level, origin)
+        _fill_rows(codes.indptr, codes.feature, values, place, start - origin, level)
+    return Rows(split, chosen, level, np.array(floors, np.uint8), origin)
 
 
 def read_entries(
@@ -179,8 +185,8 @@ def read_entries(
         _fill_lists(*activity, table, rank, place, lowest_bin, cursor, position, bins)
     assert np.array_equal(cursor, first[1:]), "the counts belong to other codes"
     nothing = np.zeros(0, np.int64)
-    level = np.zeros((0, 0), np.uint8)
-    return Entries(nothing, level, nothing, nothing, first, position, bins)
+    level, floor = np.zeros((0, 0), np.uint8), np.array(floors, np.uint8)
+    return Entries(nothing, level, floor, nothing, nothing, first, position, bins)
 
 
 def _places(n_features: int, chosen: Ints) -> NDArray[np.int32]:
@@ -194,7 +200,6 @@ def _fill_rows(
     indptr: Ints,
     feature: NDArray[np.unsignedinteger],
     value: Bytes,
-    marks: Bytes,
     place: NDArray[np.int32],
     offset: int,
     level: Bytes,
@@ -209,7 +214,7 @@ def _fill_rows(
         for token in range(first, last):
             here = np.uint32(token - first)
             for entry in range(np.uint64(indptr[token]), np.uint64(indptr[token + 1])):
-                tile[row_of[feature[entry]] + here] = marks[value[entry]]
+                tile[row_of[feature[entry]] + here] = value[entry]
         for at in range(n_rows):
             part = tile[at * TILE : at * TILE + last - first]
             level[at, offset + first : offset + last] = part

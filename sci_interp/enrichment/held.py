@@ -137,8 +137,8 @@ class HeldRows:
         self, features: FeatureSource, split: Split, chosen: Ints, floors: Sequence[int]
     ) -> Rows:
         """Return rows of some features at least; those returned before are overwritten."""
-        source, rows = self._rows or (None, None)
-        if rows is None or source is not features or not rows.holds(split, chosen):
+        rows = self.held(features, split, chosen)
+        if rows is None:
             self._rows = None
             n_bytes = len(chosen) * row_bytes(features, split)
             if n_bytes > len(self._buffer):
@@ -148,6 +148,11 @@ class HeldRows:
             rows = read_rows(features, split, chosen, floors, self._buffer[:n_bytes])
             self._rows = (features, rows)
         return rows
+
+    def held(self, features: FeatureSource, split: Split, chosen: Ints) -> Rows | None:
+        """Return rows of some features at least, if they are here."""
+        source, rows = self._rows or (None, None)
+        return rows if source is features and rows and rows.holds(split, chosen) else None
 
     def drop(self) -> None:
         """Forget the rows, and give their memory back."""

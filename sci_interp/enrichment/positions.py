@@ -56,7 +56,7 @@ def _mark_active(entries: Entries, row: int, lowest_bin: int, word: Words) -> No
                 word[place // BITS, 0] |= np.uint64(1) << np.uint64(place % BITS)
         return
     at = 0
-    bits = _pack(entries.level[entries.row[row]], lowest_bin)
+    bits = _pack(entries.level[entries.row[row]], entries.floor[lowest_bin])
     for known in range(len(entries.start)):
         token = entries.start[known]
         while token < entries.stop[known]:
@@ -71,19 +71,23 @@ def _mark_active(entries: Entries, row: int, lowest_bin: int, word: Words) -> No
 
 
 @compiled
-def _pack(level: NDArray[np.uint8], lowest_bin: int) -> Words:
-    """Return one bit a byte, whether it is above a bin; bytes are below 128, whole words of them.
+def _pack(level: NDArray[np.uint8], floor: int) -> Words:
+    """Return one bit a byte, whether it reaches a floor of 1 or more; words are whole.
 
-    Eight at a time: what is added carries into a byte's highest bit, and a product collects these.
+    Eight at a time: what is added carries into a byte's highest bit, which tells for floors up to
+    128 with bytes that have it, for others only with these; a product collects the bits.
     """
     eight = level.view(np.uint64)
     ones = np.uint64(0x0101010101010101)
-    add = np.uint64(127 - lowest_bin) * ones
+    add = np.uint64((128 if floor <= 128 else 256) - floor) * ones
     bits = np.empty(len(eight) // 8, np.uint64)
     for at in range(len(bits)):
         found = np.uint64(0)
         for part in range(8):
-            above = ((eight[8 * at + part] + add) >> np.uint64(7)) & ones
+            bytes_ = eight[8 * at + part]
+            carried = (bytes_ & (np.uint64(127) * ones)) + add
+            above = (bytes_ | carried) if floor <= 128 else (bytes_ & carried)
+            above = (above >> np.uint64(7)) & ones
             packed = (above * np.uint64(0x0102040810204080)) >> np.uint64(56)
             found |= packed << np.uint64(8 * part)
         bits[at] = found

@@ -7,7 +7,7 @@ the ranking; they are integers and add up over slices.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from sci_interp.source import FeatureSource
 
 from .chunks import Study
 from .counts import order_runs
+from .entries import Rows
 from .inputs import KnownSource, iterate_slices, known_mask, read_ahead
 from .kernel import compiled, run_ranges
 
@@ -71,6 +72,7 @@ def rank_pairs(
             split,
             feature=feature,
             label=label,
+            rows=study.rows.held(study.features, split, np.unique(feature)),
             n_threads=study.settings.n_threads,
         )
         positive[:, 0] = study.selection.n_positive[split][label] - positive.sum(axis=1)
@@ -141,6 +143,7 @@ def count_levels(
     *,
     feature: Ints,
     label: Ints,
+    rows: Rows | None = None,
     n_threads: int = 1,
 ) -> tuple[Ints, Ints]:
     """Count known tokens at every level of activity, in one pass.
@@ -153,6 +156,8 @@ def count_levels(
         The split.
     feature, label : (n_pairs,) int64
         The pairs.
+    rows
+        Rows of the features, in place of the codes.
     n_threads
         Labels are counted on this many threads; the counts do not depend on it.
 
@@ -170,25 +175,36 @@ def count_levels(
     # Features with a label of a group are columns of it, one group's after another's.
     used = np.zeros((len(groups), len(chosen)), bool)
     used[of_group[of_label], of_feature] = True
-    number = np.where(used, np.cumsum(used).reshape(used.shape) - 1, -1)
-    column = np.full((1 + len(groups), features.n_features), -1, np.int32)
-    column[0, chosen] = np.arange(len(chosen))
-    column[1:, chosen] = number
+    number = np.where(used, np.cumsum(used).reshape(used.shape) - 1, -1).astype(np.int32)
     positive = np.zeros((len(label), N_LEVELS), np.int64)
     everywhere = np.zeros((int(used.sum()), N_LEVELS), np.int64)
-    for start, stop, codes in read_ahead(features, iterate_slices(features.axis, split)):
+    place = np.full(features.n_features, -1, np.int32)
+    place[chosen] = np.arange(len(chosen))
+    for start, stop, activity in _each_activity(features, split, rows, chosen):
         runs = known.read(start, stop)
         mask = known_mask(runs, start, stop - start, len(known.groups))[groups]
         weight = mask * features.axis.token_weights(start, stop)
-        level = codes.value.astype(np.uint8, copy=False)
-        activity = _Activity(codes.indptr, codes.feature, level)
-        everyone = (weight, column[1:], everywhere)
         order, bounds = order_runs(runs, labels)
         spans = [np.asarray(edge, np.int64)[order] - start for edge in (runs.start, runs.stop)]
-        of_labels = (of_group, column[0], pair_of)
-        work = partial(_count, activity, everyone, of_labels, spans, bounds, positive)
+        everyone, of_labels = (weight, number, everywhere), (of_group, pair_of, positive)
+        work = partial(_count, activity, place, everyone, of_labels, spans, bounds)
         run_ranges(work, len(groups) + len(labels), size=1, n_threads=n_threads)
     return positive, everywhere[number[of_group[of_label], of_feature]]
+
+
+def _each_activity(
+    features: FeatureSource, split: Split, rows: Rows | None, chosen: Ints
+) -> Iterator[tuple[int, int, _Activity | _Levels]]:
+    """Yield slices with the activity of the chosen features at least."""
+    slices = iterate_slices(features.axis, split)
+    if rows is None:
+        for start, stop, codes in read_ahead(features, slices):
+            level = codes.value.astype(np.uint8, copy=False)
+            yield start, stop, _Activity(codes.indptr, codes.feature, level)
+        return
+    row = np.searchsorted(rows.chosen, chosen).astype(np.int64)
+    for start, stop in slices:
+        yield start, stop, _Levels(row, rows.level[:, start - rows.origin : stop - rows.origin])
 
 
 class _Activity(NamedTuple):
@@ -199,56 +215,72 @@ class _Activity(NamedTuple):
     level: NDArray[np.uint8]
 
 
+class _Levels(NamedTuple):
+    """Rows of a slice, and which of them the chosen features have."""
+
+    row: Ints
+    level: NDArray[np.uint8]
+
+
 def _count(
-    activity: _Activity,
+    activity: _Activity | _Levels,
+    place: NDArray[np.int32],
     everyone: tuple[Ints, NDArray[np.int32], Ints],
-    of_labels: tuple[Ints, NDArray[np.int32], NDArray[np.int32]],
+    of_labels: tuple[Ints, NDArray[np.int32], Ints],
     spans: list[Ints],
     bounds: Ints,
-    positive: Ints,
     begin: int,
     end: int,
 ) -> None:
     """Count groups, then labels: the numbers ``begin:end`` of both."""
-    weight, columns, everywhere = everyone
-    of_group, column, pair_of = of_labels
-    for number in range(begin, end):
-        at = number - len(columns)
+    weight, number, everywhere = everyone
+    of_group, pair_of, positive = of_labels
+    for each in range(begin, end):
+        at = each - len(number)
         if at < 0:
-            _add_known(activity, columns[number], weight[number], everywhere)
-            continue
-        first, last = (edge[bounds[at] : bounds[at + 1]] for edge in spans)
-        _add_positive(activity, column, weight[of_group[at]], first, last, pair_of[at], positive)
+            known, column, counts = weight[each], number[each], everywhere
+        else:
+            first, last = (edge[bounds[at] : bounds[at + 1]] for edge in spans)
+            column, counts = pair_of[at], positive
+            known = _inside(weight[of_group[at]], first, last)
+        if isinstance(activity, _Levels):
+            _add_levels(activity, known, column, counts)
+        else:
+            _add_codes(activity, known, place, column, counts)
 
 
 @compiled
-def _add_known(activity: _Activity, column: NDArray[np.int32], known: Ints, counts: Ints) -> None:
-    for token in range(len(known)):
-        if known[token]:
-            for entry in range(activity.indptr[token], activity.indptr[token + 1]):
-                at = column[activity.feature[entry]]
-                if at >= 0:
-                    counts[at, activity.level[entry]] += known[token]
+def _inside(known: Ints, first: Ints, last: Ints) -> Ints:
+    """Return the weights of the tokens in the union of some ranges, 0 elsewhere."""
+    found = np.zeros(len(known), np.int64)
+    for run in range(len(first)):
+        found[first[run] : last[run]] = known[first[run] : last[run]]
+    return found
 
 
 @compiled
-def _add_positive(
+def _add_levels(activity: _Levels, known: Ints, column: NDArray[np.int32], counts: Ints) -> None:
+    """Add the weight of tokens at the levels of the features that have a column."""
+    token = np.flatnonzero(known)
+    for at in range(len(column)):
+        if column[at] >= 0:
+            level, mine = activity.level[activity.row[at]], counts[column[at]]
+            for each in token:
+                if level[each]:
+                    mine[level[each]] += known[each]
+
+
+@compiled
+def _add_codes(
     activity: _Activity,
-    column: NDArray[np.int32],
     known: Ints,
-    first: Ints,
-    last: Ints,
-    pair_of: NDArray[np.int32],
+    place: NDArray[np.int32],
+    column: NDArray[np.int32],
     counts: Ints,
 ) -> None:
-    """Add the tokens in the union of one label's runs."""
-    seen = np.zeros(len(known), np.bool_)
-    for run in range(len(first)):
-        for token in range(first[run], last[run]):
-            if seen[token] or not known[token]:
-                continue
-            seen[token] = True
-            for entry in range(activity.indptr[token], activity.indptr[token + 1]):
-                at = column[activity.feature[entry]]
-                if at >= 0 and pair_of[at] >= 0:
-                    counts[pair_of[at], activity.level[entry]] += known[token]
+    """Add the same from codes."""
+    for token in np.flatnonzero(known):
+        for entry in range(activity.indptr[token], activity.indptr[token + 1]):
+            at = place[activity.feature[entry]]
+            if at >= 0 and column[at] >= 0:
+                counts[column[at], activity.level[entry]] += known[token]

@@ -91,3 +91,17 @@ def test_blocks_of_pairs_change_nothing(monkeypatch):
     monkeypatch.setattr("sci_interp.enrichment.ranking.MAX_PAIRS", 1)
     pd.testing.assert_frame_equal(rank_pairs(study, pairs, "discovery"), whole)
     assert whole.loc[1, "auroc"] > 0.99
+
+
+def test_rows_that_are_held_say_what_the_codes_say(monkeypatch):
+    rng = np.random.default_rng(2)
+    axis = planted.build_axis(rng, 20)
+    runs = planted.random_tracks(rng, axis, 3)
+    world = planted.make_world(rng, axis, runs, [rng.random(axis.n_tokens) < 0.6 for _ in range(4)])
+    selection = select_thresholds(world.features, world.known)
+    study = Study.alone(world.features, world.known, selection, LinkSettings())
+    pairs = pd.DataFrame({"feature": [3, 0, 1, 0, 3], "label": [1, 0, 2, 1, 0]})
+    found = rank_pairs(study, pairs, "test")
+    study.rows.read(world.features, "test", np.array([0, 1, 3]), selection.floors)
+    monkeypatch.delattr("sci_interp.enrichment.ranking.read_ahead")  # The rows are enough.
+    pd.testing.assert_frame_equal(rank_pairs(study, pairs, "test"), found)
