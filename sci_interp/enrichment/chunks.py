@@ -122,6 +122,11 @@ class Study:
         return cls(features, known, selection, settings, held, allowance, rows)
 
     @property
+    def n_threads(self) -> int:
+        """Threads that are this source's while others are under work."""
+        return max(1, self.settings.n_threads // max(1, self.allowance.n_lanes))
+
+    @property
     def by_family(self) -> NDArray[np.bool_]:
         """Labels of whole records, of which only families are compared ``(n_labels,)``."""
         has_steps = len(self.features.axis.step_weights) > 1

@@ -103,7 +103,7 @@ def _draw_region(
             part = np.arange(first, min(first + ITEMS_AT_ONCE, len(row)))
             drawn = np.empty((nulls, len(part), 1 + decks.last - decks.first))
             work = partial(_draw_pairs, chunk, decks, part, drawn)
-            run_ranges(work, len(part), size=1, n_threads=study.settings.n_threads)
+            run_ranges(work, len(part), size=1, n_threads=study.n_threads)
             for at, pair in enumerate(row[part]):
                 observed[:nulls, pair] = drawn[:, at, 0]
                 mine = maxima[:nulls, of_pair[pair], decks.first : decks.last]
@@ -137,7 +137,7 @@ def _draw_joint(
         part = by_label[first : first + ITEMS_AT_ONCE]
         drawn = np.full((len(part), maxima.shape[2]), -np.inf)
         work = partial(_draw_labels, chunk, (seeds[1], of_label), part, row, observed, drawn)
-        run_ranges(work, len(part), size=1, n_threads=study.settings.n_threads)
+        run_ranges(work, len(part), size=1, n_threads=study.n_threads)
         for mine, best in zip(part, drawn, strict=True):
             of_kind = maxima[2, of_pair[row[mine[0]]]]
             np.maximum(of_kind, best, out=of_kind)

@@ -81,7 +81,7 @@ def bootstrap_pairs(
         data = (entries, tracks, listed)
         work = partial(_bootstrap_range, data, labels, study.selection.unit, level, found)
         size = max(1, MAX_NUMBERS // max(3 * n_families, n_bootstrap))
-        run_ranges(work, len(piece), size=size, n_threads=study.settings.n_threads)
+        run_ranges(work, len(piece), size=size, n_threads=study.n_threads)
         result.loc[piece.index] = found
     return result
 

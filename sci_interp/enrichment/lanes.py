@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Condition
 
@@ -35,6 +36,23 @@ class Allowance:
         self._total = self._free = total
         self._changed = Condition()
         self._closed = False
+        self._n_lanes = 0
+
+    @property
+    def n_lanes(self) -> int:
+        """Lanes that are at work."""
+        return self._n_lanes
+
+    @contextmanager
+    def lane(self) -> Iterator[None]:
+        """Count as a lane at work."""
+        with self._changed:
+            self._n_lanes += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n_lanes -= 1
 
     def take(self, amount: int, let_go: Callable[[], None]) -> int:
         """Wait for an amount, and return what was taken: no more than there is in all.
@@ -97,10 +115,15 @@ def run_lanes(
         Closed at the end, which stops calls that ask for more of it.
     """
     steps: SimpleQueue[None] = SimpleQueue()
+
+    def run(name: str) -> None:
+        with allowance.lane():
+            work(name, lambda: steps.put(None))
+
     with ThreadPoolExecutor(n_lanes) as pool:
         open_: set[Future[None]] = set()
         try:
-            open_ = {pool.submit(work, name, lambda: steps.put(None)) for name in names}
+            open_ = {pool.submit(run, name) for name in names}
             while open_:
                 done, open_ = wait(open_, timeout=0.2, return_when=FIRST_COMPLETED)
                 while not steps.empty():

@@ -122,7 +122,7 @@ def _screen(study: Study, way: Direction, reasons: dict[str, int]) -> _Screened:
     reasons[TOO_FEW_FAMILIES] += int((~enough).sum())
     passed, unjudged = [empty], [candidates[~enough]]
     for tracks, entries, pairs, piece in each_chunk(study, way.selecting, candidates[enough]):
-        robust = score_pairs(entries, tracks, pairs, n_threads=study.settings.n_threads)
+        robust = score_pairs(entries, tracks, pairs, n_threads=study.n_threads)
         fine = robust.p < SCREEN_P
         too_few = ~fine & (robust.kish < MIN_KISH)
         reasons[TOO_CONCENTRATED] += int(too_few.sum())
@@ -192,7 +192,7 @@ def _permute_once(
     study: Study, way: Direction, survivors: pd.DataFrame, n_draws: int
 ) -> pd.DataFrame:
     test = study.settings
-    settings = PermutationTest(n_draws, test.seed, way.number, test.q / 2, test.n_threads)
+    settings = PermutationTest(n_draws, test.seed, way.number, test.q / 2, study.n_threads)
     columns = ("kish", *(f"p_{null}" for null in NULLS), "p_region", "p")
     empty = survivors.iloc[:0].assign(**{column: np.zeros(0) for column in columns})
     # A map lets go of a chunk before the next is read.

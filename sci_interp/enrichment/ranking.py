@@ -73,7 +73,7 @@ def rank_pairs(
             feature=feature,
             label=label,
             rows=study.rows.held(study.features, split, np.unique(feature)),
-            n_threads=study.settings.n_threads,
+            n_threads=study.n_threads,
         )
         positive[:, 0] = study.selection.n_positive[split][label] - positive.sum(axis=1)
         n_known = study.selection.n_known[split][study.selection.group[label]]
