@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from threading import Lock
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from sci_interp.threads import one_blas_thread
 from .chunks import LinkSettings, Study
 from .count_shards import SourceCounts
 from .curves import CurveBook
+from .entries import ENTRY_BYTES
 from .held import Held, HeldRows
 from .interplm import untested_links
 from .lanes import MOST_LANES, Allowance, run_lanes
@@ -72,13 +72,16 @@ def link_sources(
     tested = settings["protocol"] == "two-stage"
     n_bootstrap = int(settings["n_bootstrap"]) if tested else 0
     held = Held(next(iter(counts.values())).known, most_numbers=test.most_numbers)
-    allowance, counting = Allowance(test.max_entries), Lock()
+    allowance = Allowance(test.max_entries)
 
     def link(name: str, step: Callable[[], None]) -> None:
         counted, rows = counts[name], HeldRows(allowance)
-        with counting:  # Counts have memory of their own, for one source.
-            selection = choose_thresholds(counted)
+        # Counts may be larger than all entries: then they are made one source after the other.
+        taken = allowance.take(test.count_bytes // ENTRY_BYTES, rows.drop)
+        n_threads = max(1, test.n_threads // allowance.n_lanes)
+        selection = choose_thresholds(replace(counted, n_threads=n_threads))
         release_free_memory()
+        allowance.give(taken)
         study = Study(counted.features, counted.known, selection, test, held, allowance, rows)
         step()
         links = link_pairs(study) if tested else untested_links()
