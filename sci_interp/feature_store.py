@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -97,6 +97,10 @@ class FeatureStore:
         self._verified: set[int] = set()
         self._cache: OrderedDict[int, Codes] = OrderedDict()
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Callable[[Path], FeatureStore], tuple[Path]]:
+        """Open the folder again in another process."""
+        return FeatureStore.open, (self.path,)
 
     @classmethod
     def open(cls, path: Path | str) -> FeatureStore:

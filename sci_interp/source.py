@@ -67,7 +67,10 @@ class FeatureSource(Protocol):
         """Identity of the codes."""
 
     def read(self, start: int, stop: int) -> Codes:
-        """Return the codes of a token range; values are levels 1..255."""
+        """Return the codes of a token range; values are levels 1..255.
+
+        Several threads may call it at once.
+        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,7 +124,7 @@ class Study:
     @property
     def n_threads(self) -> int:
         """Threads that are this source's while others are under work."""
-        return max(1, self.settings.n_threads // max(1, self.allowance.n_lanes))
+        return max(1, self.settings.n_threads // self.allowance.n_lanes)
 
     @property
     def by_family(self) -> NDArray[np.bool_]:

@@ -58,6 +58,23 @@ class CurveBook:
         n_positive = int(self._selection.n_positive[way.testing][label])
         self._points[way.number, feature, label] = _points(positive, known, n_positive)
 
+    def prune(self, table: pd.DataFrame) -> None:
+        """Forget all curves but those of each label's first row and best features.
+
+        Parameters
+        ----------
+        table : DataFrame
+            The source's rows, sorted.
+        """
+        first = table.drop_duplicates("label_number")
+        number = {way.name: way.number for way in DIRECTIONS}
+        wanted = {(way, feature, label) for (way, label), feature in self._best.items()}
+        wanted |= {
+            (number[row.direction], int(row.feature), int(row.label_number))
+            for row in first.itertuples()
+        }
+        self._points = {key: each for key, each in self._points.items() if key in wanted}
+
     def trace(self, way: Direction, feature: int | None, label: int) -> pd.DataFrame | None:
         """Return a curve of a label, of a feature or of the best; None where there is none."""
         if feature is None:

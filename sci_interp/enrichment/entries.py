@@ -120,7 +120,7 @@ def read_rows(
     split: Split,
     chosen: Ints,
     floors: Sequence[int],
-    buffer: Bytes | None = None,
+    buffer: Bytes,
 ) -> Rows:
     """Read the activity of some features at every token of a split, slice by slice.
 
@@ -132,12 +132,12 @@ def read_rows(
         Features, ascending.
     floors
         Lowest level of each bin.
-    buffer : (n_chosen * row_bytes,) uint8, optional
+    buffer : (n_chosen * row_bytes,) uint8
         Memory of the rows.
     """
     origin, end = features.axis.token_range([split])
     shape = (len(chosen), row_bytes(features, split))
-    level = (np.empty(shape[0] * shape[1], np.uint8) if buffer is None else buffer).reshape(shape)
+    level = buffer.reshape(shape)
     level[:, end - origin :] = 0
     place = _places(features.n_features, chosen)
     for start, _, codes in read_ahead(features, iterate_slices(features.axis, split)):

@@ -137,6 +137,7 @@ class HeldRows:
         self, features: FeatureSource, split: Split, chosen: Ints, floors: Sequence[int]
     ) -> Rows:
         """Return rows of some features at least; those returned before are overwritten."""
+        self._allowance.require_open()
         rows = self.held(features, split, chosen)
         if rows is None:
             self._rows = None

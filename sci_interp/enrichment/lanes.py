@@ -7,7 +7,7 @@ other. No number depends on lanes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -36,23 +36,38 @@ class Allowance:
         self._total = self._free = total
         self._changed = Condition()
         self._closed = False
-        self._n_lanes = 0
+        self._at_work = 0
 
     @property
     def n_lanes(self) -> int:
-        """Lanes that are at work."""
-        return self._n_lanes
+        """Lanes that are at work, and do not wait; at least the one that asks."""
+        return max(1, self._at_work)
 
     @contextmanager
     def lane(self) -> Iterator[None]:
-        """Count as a lane at work."""
+        """Count as a lane at work, and close the allowance if it fails."""
         with self._changed:
-            self._n_lanes += 1
+            self._at_work += 1
         try:
+            self.require_open()
             yield
+        except BaseException:
+            self.close()
+            raise
         finally:
             with self._changed:
-                self._n_lanes -= 1
+                self._at_work -= 1
+
+    def require_open(self) -> None:
+        """Stop the caller if the allowance was closed.
+
+        Raises
+        ------
+        LaneClosedError
+            If it was.
+        """
+        if self._closed:
+            raise LaneClosedError
 
     def take(self, amount: int, let_go: Callable[[], None]) -> int:
         """Wait for an amount, and return what was taken: no more than there is in all.
@@ -73,9 +88,10 @@ class Allowance:
         with self._changed:
             if self._free < amount:
                 let_go()
+            self._at_work -= 1
             self._changed.wait_for(lambda: self._closed or self._free >= amount)
-            if self._closed:
-                raise LaneClosedError
+            self._at_work += 1
+            self.require_open()
             self._free -= amount
         return amount
 
@@ -98,7 +114,7 @@ def run_lanes(
     *,
     n_lanes: int,
     allowance: Allowance,
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Call ``work(name, step)`` for every name, and yield whenever one has called ``step``.
 
     What a call raises is raised here, once the others have stopped.
@@ -116,9 +132,13 @@ def run_lanes(
     """
     steps: SimpleQueue[None] = SimpleQueue()
 
+    def step() -> None:
+        allowance.require_open()
+        steps.put(None)
+
     def run(name: str) -> None:
         with allowance.lane():
-            work(name, lambda: steps.put(None))
+            work(name, step)
 
     with ThreadPoolExecutor(n_lanes) as pool:
         open_: set[Future[None]] = set()
@@ -129,7 +149,10 @@ def run_lanes(
                 while not steps.empty():
                     yield steps.get()
                 for each in done:
-                    each.result()
+                    # What stopped the others comes to light when it has ended itself.
+                    if not isinstance(each.exception(), LaneClosedError):
+                        each.result()
+            allowance.require_open()
         finally:
             allowance.close()
             for each in open_:

@@ -31,8 +31,8 @@ Ints = NDArray[np.int64]
 MIN_EVENT_FAMILIES = 8
 #: A pair needs this effective number of families (Kish) in the half that tests it.
 MIN_KISH = 5.0
-#: One-sided p of the robust t below which a pair goes on to the other half. T of k equal
-#: families is at most sqrt(k): no handful passes, so that no effective number is asked for there.
+#: One-sided p of the robust t below which a pair goes on to the other half. T of k equal families
+#: is at most sqrt(k): one or two cannot nominate. Three or four may, and nothing rests on it.
 SCREEN_P = 0.05
 #: Hybrid F1 that a nuisance label's pair needs on the selecting half to be tested.
 NUISANCE_F1 = 0.5

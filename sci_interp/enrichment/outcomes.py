@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,7 +57,7 @@ def link_sources(
     test: LinkSettings,
     settings: Mapping[str, Any],
     outcomes: dict[str, Outcome],
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Fill ``outcomes``; yields after the thresholds, the test and the table of each source.
 
     Parameters

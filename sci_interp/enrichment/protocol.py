@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -162,8 +163,9 @@ def enrich(
         if makers.are_others or (makers.n is not None and folder is not None):
             share_out(list(counts.values()), makers, progress=progress)
         steps = link_sources(counts, test, settings, outcomes)
-        for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
-            continue
+        with closing(steps):  # An interruption stops what is under work.
+            for _ in track(steps, "enrich: steps", total=3 * len(sources), show=progress):
+                continue
         in_order = {name: outcomes[name] for name in sources}
         result = _assemble(in_order, settings, features.axis)
         if folder is not None:

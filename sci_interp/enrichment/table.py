@@ -171,7 +171,9 @@ def build_table(study: Study, links: Links, *, n_bootstrap: int) -> tuple[pd.Dat
     ][::-1]
     table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     table = _replicate(study, table, n_bootstrap)
-    return sort_rows(table), book
+    table = sort_rows(table)
+    book.prune(table)
+    return table, book
 
 
 def sort_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -120,6 +121,13 @@ def test_any_range_is_the_same_rows(stored, ends):
     codes = store.read(start, stop)
     assert codes.n_tokens == stop - start
     np.testing.assert_array_equal(dense(codes, 2 * WIDTH), expected[start:stop])
+
+
+def test_a_store_opens_again_where_it_is_sent_to(stored):
+    _, store, _ = stored
+    sent = copy.deepcopy(store)  # copies and processes ask for the same
+    assert sent.digest == store.digest
+    assert sent.path == store.path
 
 
 def test_shards_cover_the_axis(stored):

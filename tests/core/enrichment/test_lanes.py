@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -65,6 +66,8 @@ def test_the_first_failure_is_raised_and_who_waits_is_sent_home():
     allowance, ended = Allowance(1), []
 
     def work(name, _step):
+        if name == "never":
+            ended.append(name)
         if name == "fails":
             raise ValueError("broken")
         try:
@@ -76,9 +79,33 @@ def test_the_first_failure_is_raised_and_who_waits_is_sent_home():
 
     with pytest.raises(ValueError, match="broken"):
         list(run_lanes(work, ["waits", "fails", "never"], n_lanes=2, allowance=allowance))
-    assert "waits" in ended
+    assert ended == ["waits"]
     with pytest.raises(LaneClosedError):
         allowance.take(0, keep_nothing)
+
+
+def test_a_lane_that_waits_leaves_its_threads_to_the_other():
+    allowance, seen = Allowance(1), []
+    asked = threading.Event()
+
+    def work(name, _step):
+        if name == "has":
+            taken = allowance.take(1, keep_nothing)
+            asked.wait()
+            while allowance.n_lanes > 1:
+                time.sleep(0.001)
+            seen.append(allowance.n_lanes)
+            allowance.give(taken)
+        else:
+            while allowance.n_lanes < 2:
+                time.sleep(0.001)
+            seen.append(allowance.n_lanes)
+            asked.set()
+            allowance.give(allowance.take(1, keep_nothing))
+
+    list(run_lanes(work, ["has", "waits"], n_lanes=2, allowance=allowance))
+    assert seen == [2, 1]
+    assert allowance.n_lanes == 1, "whoever asks is at work"
 
 
 def test_a_caller_who_turns_away_stops_the_lanes():

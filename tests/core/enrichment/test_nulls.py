@@ -24,7 +24,7 @@ from sci_interp.enrichment.draws import (
     shuffle_strata,
     studentise,
 )
-from sci_interp.enrichment.entries import read_entries, read_rows
+from sci_interp.enrichment.entries import read_entries, read_rows, row_bytes
 from sci_interp.enrichment.inputs import bin_of_level
 from sci_interp.enrichment.kernel import mix_seeds, next_below
 from sci_interp.enrichment.local_null import count_shifts, overlap_at_shifts, shift_table
@@ -162,7 +162,9 @@ def test_activity_is_the_same_from_rows_and_lists(seed):
     axis, tracks, entries, dense = build(rng, sizes, known_share=rng.choice([0.3, 0.9, 1.0]))
     level, bins, known, _, _ = dense
     source = MemoryFeatures(axis, to_codes(level), 2)
-    rows = read_rows(source, "discovery", np.arange(2), BIN_FLOORS).at(tracks, np.arange(2))
+    buffer = np.empty(2 * row_bytes(source, "discovery"), np.uint8)
+    held = read_rows(source, "discovery", np.arange(2), BIN_FLOORS, buffer)
+    rows = held.at(tracks, np.arange(2))
     for feature, lowest in itertools.product((0, 1), (0, 3, 15)):
         mask = ((level[:, feature] > 0) & (bins[:, feature] >= lowest))[known]
         for held in (entries, rows):
