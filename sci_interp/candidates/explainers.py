@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sci_interp.adapter import Adapter, Dataset
-from sci_interp.annotations import AnnotationStore
+from sci_interp.annotations import AnnotationSlice, AnnotationStore
 from sci_interp.axis import TokenAxis
 from sci_interp.schema import RECORD
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Explainers", "expand"]
 
+#: Annotations that are kept, the first that are read; others are read again.
+KEPT_BYTES = 2**27
+
 
 def expand(
     start: NDArray[np.integer[Any]], stop: NDArray[np.integer[Any]]
@@ -30,6 +33,14 @@ def expand(
     owner = np.repeat(np.arange(len(start)), length)
     first = np.cumsum(length) - length
     return owner, np.arange(len(owner)) - first[owner] + start[owner]
+
+
+@dataclass
+class _Kept:
+    """Annotations that stay in memory."""
+
+    slices: dict[tuple[int, int], AnnotationSlice] = field(default_factory=dict)
+    n_bytes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +99,7 @@ class Explainers:
         assessed : (n_tokens, n_groups) sparse
             Ones where a group is known.
         """
-        found = self.known.read(stretch.start, stretch.stop)
+        found = self._annotations(stretch)
         run, token = expand(found.start, found.stop)
         nuisance_token, nuisance = self._nuisances(stretch)
         positive = indicator(
@@ -104,6 +115,21 @@ class Explainers:
             (stretch.n_tokens, self.n_groups),
         )
         return positive, assessed
+
+    def _annotations(self, stretch: Stretch) -> AnnotationSlice:
+        """Return the annotations of a stretch; banks read the same ones at random, many times."""
+        key = (stretch.start, stretch.stop)
+        if key in self._kept.slices:
+            return self._kept.slices[key]
+        found = self.known.read(*key)
+        self._kept.n_bytes += sum(column.nbytes for column in vars(found).values())
+        if self._kept.n_bytes <= KEPT_BYTES:
+            self._kept.slices[key] = found
+        return found
+
+    @cached_property
+    def _kept(self) -> _Kept:
+        return _Kept()
 
     def _nuisances(self, stretch: Stretch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if len(self.names) == len(self.known.labels):

@@ -131,6 +131,23 @@ def test_references_do_not_depend_on_stretches(explainers, monkeypatch) -> None:
     assert first.p[0] < 0.01 < first.p[1] and first.share[0] > 0.7 > 0.3 > first.share[1]
 
 
+@pytest.mark.parametrize("most", [0, 2**27])
+def test_annotations_that_are_kept_are_those_of_the_store(known, monkeypatch, most) -> None:
+    monkeypatch.setattr("sci_interp.candidates.explainers.KEPT_BYTES", most)
+    kept = Explainers(known, WorldAdapter(), WORLD)
+    every = list(stretches.stretches(kept.axis, 0, len(kept.axis.records)))
+    first = [kept.read(stretch) for stretch in every]
+    read = []
+    monkeypatch.setattr(AnnotationStore, "read", lambda *span: read.append(span))
+    held = sum(key in kept._kept.slices for key in ((s.start, s.stop) for s in every))
+    assert held == (len(every) if most else 0)
+    for stretch, (positive, assessed) in zip(every, first, strict=True):
+        if (stretch.start, stretch.stop) in kept._kept.slices:
+            again = kept.read(stretch)
+            assert (positive != again[0]).nnz == (assessed != again[1]).nnz == 0
+    assert read == []
+
+
 def test_a_reference_bears_the_nuisance_at_a_like_place(explainers) -> None:
     name = explainers.names.index("symbol=C")
     cells = nuisance_matched.cells_of(
