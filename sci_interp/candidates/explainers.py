@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sci_interp.adapter import Adapter, Dataset
 from sci_interp.annotations import AnnotationSlice, AnnotationStore
 from sci_interp.axis import TokenAxis
+from sci_interp.enrichment.kept import KeptSlices
 from sci_interp.schema import RECORD
 
 from .stretches import Stretch, indicator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Explainers", "expand"]
 
-#: Annotations that are kept, the first that are read; others are read again.
+#: Annotations that are kept in memory.
 KEPT_BYTES = 2**27
 
 
@@ -33,14 +34,6 @@ def expand(
     owner = np.repeat(np.arange(len(start)), length)
     first = np.cumsum(length) - length
     return owner, np.arange(len(owner)) - first[owner] + start[owner]
-
-
-@dataclass
-class _Kept:
-    """Annotations that stay in memory."""
-
-    slices: dict[tuple[int, int], AnnotationSlice] = field(default_factory=dict)
-    n_bytes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +92,7 @@ class Explainers:
         assessed : (n_tokens, n_groups) sparse
             Ones where a group is known.
         """
-        found = self._annotations(stretch)
+        found = self._kept.get(stretch.start, stretch.stop)
         run, token = expand(found.start, found.stop)
         nuisance_token, nuisance = self._nuisances(stretch)
         positive = indicator(
@@ -116,20 +109,10 @@ class Explainers:
         )
         return positive, assessed
 
-    def _annotations(self, stretch: Stretch) -> AnnotationSlice:
-        """Return the annotations of a stretch; banks read the same ones at random, many times."""
-        key = (stretch.start, stretch.stop)
-        if key in self._kept.slices:
-            return self._kept.slices[key]
-        found = self.known.read(*key)
-        self._kept.n_bytes += sum(column.nbytes for column in vars(found).values())
-        if self._kept.n_bytes <= KEPT_BYTES:
-            self._kept.slices[key] = found
-        return found
-
     @cached_property
-    def _kept(self) -> _Kept:
-        return _Kept()
+    def _kept(self) -> KeptSlices[AnnotationSlice]:
+        # Banks of windows read the same stretches at random, many times.
+        return KeptSlices(self.known.read, most_bytes=KEPT_BYTES)
 
     def _nuisances(self, stretch: Stretch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if len(self.names) == len(self.known.labels):

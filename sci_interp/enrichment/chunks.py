@@ -124,7 +124,7 @@ class Study:
     @property
     def n_threads(self) -> int:
         """Threads that are this source's while others are under work."""
-        return max(1, self.settings.n_threads // self.allowance.n_lanes)
+        return self.allowance.share(self.settings.n_threads)
 
     @property
     def by_family(self) -> NDArray[np.bool_]:

@@ -144,7 +144,7 @@ class HeldRows:
             n_bytes = len(chosen) * row_bytes(features, split)
             if n_bytes > len(self._buffer):
                 self.drop()
-                self._taken = self._allowance.take(-(-n_bytes // ENTRY_BYTES), self.drop)
+                self._taken = self._allowance.take(-(-n_bytes // ENTRY_BYTES))
                 self._buffer = np.empty(n_bytes, np.uint8)
             rows = read_rows(features, split, chosen, floors, self._buffer[:n_bytes])
             self._rows = (features, rows)

@@ -8,7 +8,7 @@ other. No number depends on lanes.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Condition
@@ -69,7 +69,11 @@ class Allowance:
         if self._closed:
             raise LaneClosedError
 
-    def take(self, amount: int, let_go: Callable[[], None]) -> int:
+    def share(self, n_threads: int) -> int:
+        """Return how many of the threads are the caller's while other lanes are at work."""
+        return max(1, n_threads // self.n_lanes)
+
+    def take(self, amount: int, let_go: Callable[[], None] | None = None) -> int:
         """Wait for an amount, and return what was taken: no more than there is in all.
 
         Parameters
@@ -77,7 +81,7 @@ class Allowance:
         amount
             What is asked for.
         let_go
-            Called before waiting: gives back all that the caller has.
+            Called before waiting: gives back all that the caller has. Not needed without.
 
         Raises
         ------
@@ -86,7 +90,7 @@ class Allowance:
         """
         amount = min(amount, self._total)
         with self._changed:
-            if self._free < amount:
+            if self._free < amount and let_go is not None:
                 let_go()
             self._at_work -= 1
             self._changed.wait_for(lambda: self._closed or self._free >= amount)
@@ -130,30 +134,32 @@ def run_lanes(
     allowance
         Closed at the end, which stops calls that ask for more of it.
     """
-    steps: SimpleQueue[None] = SimpleQueue()
+    # Steps, and calls that have ended.
+    news: SimpleQueue[Future[None] | None] = SimpleQueue()
 
     def step() -> None:
         allowance.require_open()
-        steps.put(None)
+        news.put(None)
 
     def run(name: str) -> None:
         with allowance.lane():
             work(name, step)
 
     with ThreadPoolExecutor(n_lanes) as pool:
-        open_: set[Future[None]] = set()
         try:
-            open_ = {pool.submit(run, name) for name in names}
-            while open_:
-                done, open_ = wait(open_, timeout=0.2, return_when=FIRST_COMPLETED)
-                while not steps.empty():
-                    yield steps.get()
-                for each in done:
-                    # What stopped the others comes to light when it has ended itself.
-                    if not isinstance(each.exception(), LaneClosedError):
-                        each.result()
+            for name in names:
+                pool.submit(run, name).add_done_callback(news.put)
+            n_open = len(names)
+            while n_open:
+                ended = news.get()
+                if ended is None:
+                    yield
+                    continue
+                n_open -= 1
+                # What stopped the others comes to light when it has ended itself.
+                if not isinstance(ended.exception(), LaneClosedError):
+                    ended.result()
             allowance.require_open()
         finally:
             allowance.close()
-            for each in open_:
-                each.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)

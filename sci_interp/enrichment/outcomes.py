@@ -75,13 +75,14 @@ def link_sources(
     allowance = Allowance(test.max_entries)
 
     def link(name: str, step: Callable[[], None]) -> None:
-        counted, rows = counts[name], HeldRows(allowance)
+        counted = counts[name]
         # Counts may be larger than all entries: then they are made one source after the other.
-        taken = allowance.take(test.count_bytes // ENTRY_BYTES, rows.drop)
-        n_threads = max(1, test.n_threads // allowance.n_lanes)
+        taken = allowance.take(test.count_bytes // ENTRY_BYTES)
+        n_threads = allowance.share(test.n_threads)
         selection = choose_thresholds(replace(counted, n_threads=n_threads))
         release_free_memory()
         allowance.give(taken)
+        rows = HeldRows(allowance)
         study = Study(counted.features, counted.known, selection, test, held, allowance, rows)
         step()
         links = link_pairs(study) if tested else untested_links()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from sci_interp.axis import TokenAxis
 from sci_interp.schema import SPLITS
 
 from .inputs import KnownSource, RunSlice, iterate_slices
+from .kept import KeptSlices
 
 __all__ = ["SharedUniverses"]
 
@@ -68,9 +68,7 @@ class SharedUniverses:
         representative: Sequence[int] | None = None,
     ) -> None:
         self._known = known
-        self._kept: dict[tuple[int, int], _Slice] = {}
-        self._free = most_bytes
-        self._lock = Lock()
+        self._kept = KeptSlices(self._read, most_bytes=most_bytes)
         found = _compare_groups(known) if representative is None else representative
         self.representative: NDArray[np.int64] = np.array(found, np.int64)
         kept = np.unique(self.representative)
@@ -107,20 +105,7 @@ class SharedUniverses:
 
     def read(self, start: int, stop: int) -> RunSlice:
         """Return the annotations of a token range that begins and ends with records."""
-        with self._lock:  # Several threads may read.
-            return self._get(start, stop)
-
-    def _get(self, start: int, stop: int) -> _Slice:
-        found = self._kept.get((start, stop))
-        if found is None:
-            found = self._read(start, stop)
-            n_bytes = sum(column.nbytes for column in vars(found).values())
-            if n_bytes <= self._free:
-                self._free -= n_bytes
-                for column in vars(found).values():
-                    column.flags.writeable = False
-                self._kept[start, stop] = found
-        return found
+        return self._kept.get(start, stop)
 
     def _read(self, start: int, stop: int) -> _Slice:
         piece = self._known.read(start, stop)
